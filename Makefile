@@ -1,0 +1,55 @@
+# convometer: every target sets up what it needs. `make` alone lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= data
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long check format lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'convometer needs Python 3.11 or newer; set PYTHON=/path/to/python3'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing the locked dependencies into $(VENV) (about a minute)' >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-dev.lock
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/runtime.stamp ## start everything on this machine, with demo traffic
+	@$(BIN)/convometer run --demo --data $(DATA)
+
+check: $(VENV)/dev.stamp ## formatting, lint, types, import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## all checks and tests (less than 20 minutes)
+	$(BIN)/pytest -m 'not long'
+
+test-long: check ## everything, with the long property and crash runs (hours)
+	CONVOMETER_TEST_HISTORIES=10000 $(BIN)/pytest
+
+format: $(VENV)/dev.stamp ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
+
+lock: ## renew both lock files (needs uv on the PATH)
+	$(LOCK) --extra dev --extra build --upgrade -o requirements-dev.lock
+	$(LOCK) --extra build -c requirements-dev.lock -o requirements.lock
+
+clean: ## remove the virtual environment and caches; leaves the data directory alone
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,122 @@
+"""Local days: which calendar day, in an account's own zone, an instant falls on (metering.md §1, "Local time").
+
+Owns effective-dated zones and the day arithmetic. Days are counted from 1970-01-01, months as ``year * 12 + month - 1``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+HOUR_SECONDS = 3600
+_CACHED_HOURS_MAX = 1 << 16
+
+ZoneRules = tuple[tuple[str, str], ...]
+"""``((month "YYYY-MM" or "" for the beginning, IANA zone), ...)`` in ascending order of months."""
+
+
+@lru_cache(maxsize=1 << 14)
+def month_of_day(day: int) -> int:
+    """Return the month (``year * 12 + month - 1``) of a day."""
+    local = date.fromordinal(day + EPOCH_ORDINAL)
+    return local.year * 12 + local.month - 1
+
+
+def day_number(local: date) -> int:
+    """Return the days from 1970-01-01 to a date."""
+    return local.toordinal() - EPOCH_ORDINAL
+
+
+class Calendar:
+    """The calendar of one account.
+
+    A change of zone takes force at 00:00 of the first day of its month *in the new zone*; local days never run
+    backwards over a change, because both zones are at most a day apart and the change is on the 1st.
+    """
+
+    def __init__(self, rules: ZoneRules = (("", "UTC"),)) -> None:
+        """Take the zones in force; the first rule also covers everything before it.
+
+        Raises:
+            zoneinfo.ZoneInfoNotFoundError: a zone is not known.
+            ValueError: no rule, or the months are not ascending.
+        """
+        if not rules or [month for month, _ in rules] != sorted({month for month, _ in rules}):
+            raise ValueError(f"zone rules must be one or more, in ascending order of months: {rules!r}")
+        self.rules = rules
+        self._zones = [ZoneInfo(zone) for _, zone in rules]
+        self._starts = [
+            _month_start(month, zone) for (month, _), zone in zip(rules[1:], self._zones[1:], strict=True)
+        ]
+        self._day_by_hour: dict[int, int] = {}
+
+    def day(self, instant: int) -> int:
+        """Return the local day of an instant (UTC seconds)."""
+        hour = instant // HOUR_SECONDS
+        cached = self._day_by_hour.get(hour)
+        if cached is not None:
+            return cached
+        day, whole_hour = self._look_up(instant, hour)
+        if whole_hour:
+            if len(self._day_by_hour) >= _CACHED_HOURS_MAX:
+                self._day_by_hour.clear()
+            self._day_by_hour[hour] = day
+        return day
+
+    def month(self, instant: int) -> int:
+        """Return the local month of an instant."""
+        return month_of_day(self.day(instant))
+
+    def _look_up(self, instant: int, hour: int) -> tuple[int, bool]:
+        """Return the day, and whether every instant of the UTC hour falls on that day.
+
+        A zone changes its offset at most once an hour, so an hour with one zone, one offset and one day at both
+        ends has that day throughout; other hours are looked up each time.
+        """
+        first, last = hour * HOUR_SECONDS, hour * HOUR_SECONDS + HOUR_SECONDS - 1
+        local = self._local(instant)
+        local_first, local_last = self._local(first), self._local(last)
+        whole_hour = (
+            local_first.date() == local_last.date()
+            and local_first.utcoffset() == local_last.utcoffset()
+            and self._zone_index(first) == self._zone_index(last)
+        )
+        return day_number(local.date()), whole_hour
+
+    def _zone_index(self, instant: int) -> int:
+        return bisect_right(self._starts, instant)
+
+    def _local(self, instant: int) -> datetime:
+        return datetime.fromtimestamp(instant, self._zones[self._zone_index(instant)])
+
+
+def _month_start(month: str, zone: ZoneInfo) -> int:
+    year, month_number = month.split("-")
+    return int(datetime(int(year), int(month_number), 1, tzinfo=zone).timestamp())
+
+
+def rules_agree_until(old: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]], instant: int) -> bool:
+    """Tell whether two rule lists name the same zones for everything up to an instant (UTC seconds).
+
+    What has been counted was put on days by the old rules; new ones may only differ from a later month on. A
+    month counts as begun a day early, so that no zone's local month has begun where this says it has not.
+    """
+    begun = datetime.fromtimestamp(instant + 86_400, UTC).strftime("%Y-%m")
+    return _effective(old, begun) == _effective(new, begun)
+
+
+def _effective(rules: Sequence[tuple[str, str]], begun: str) -> list[tuple[str, str]]:
+    """Return the rules in force up to a month, without changes that change nothing."""
+    result: list[tuple[str, str]] = []
+    for month, zone in rules:
+        if month > begun and result:
+            break
+        if not result:
+            result.append(("", zone))
+        elif result[-1][1] != zone:
+            result.append((month, zone))
+    return result

@@ -1,0 +1,255 @@
+"""What is remembered of messages: values that only grow by *joining* (a join-semilattice).
+
+Every field of ``Message`` and ``Incoming`` is the minimum (or maximum, or union) of what its events said, so
+joining is commutative, associative and idempotent: events may come in any order, any number of times, and two
+states of one message may be merged (metering.md, head; design decision 1). Times are UTC seconds; 0 means "never".
+
+Field order is the storage format: append only.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from schemas.events import CATEGORIES, Event, says_free_entry_point
+
+ITEM_ID_BYTES: Final = 12
+"""96 bits: within one user the chance of two equal ids among a million is below 1e-16."""
+
+NO_CATEGORY: Final = 0
+# Storage codes are the places in this tuple: append only, never sort. Comparison goes by name, not by code.
+CATEGORY_BY_CODE: Final[tuple[str, ...]] = (
+    "",
+    "authentication",
+    "authentication_international",
+    "marketing",
+    "marketing_lite",
+    "referral_conversion",
+    "service",
+    "utility",
+)
+CODE_BY_CATEGORY: Final[dict[str | None, int]] = {
+    None: NO_CATEGORY,
+    **{name: code for code, name in enumerate(CATEGORY_BY_CODE) if name},
+}
+assert set(CODE_BY_CATEGORY) == {None, *CATEGORIES}, (
+    "a new category needs a storage code at the end of the tuple"
+)
+
+PRICING_TYPE_BY_CODE: Final[tuple[str, ...]] = ("", "free_customer_service", "free_entry_point", "regular")
+CODE_BY_PRICING_TYPE: Final[dict[str | None, int]] = {
+    None: 0,
+    **{name: code for code, name in enumerate(PRICING_TYPE_BY_CODE) if name},
+}
+UNSAID: Final = -1
+
+
+class Message(msgspec.Struct, array_like=True, gc=False):
+    """One outgoing message (metering.md §2), keyed by the digest of number, message id and participant."""
+
+    number: int
+    """Index into the user's list of numbers."""
+    sent: int = 0
+    delivered: int = 0
+    """Earliest ``delivered`` event; ``delivered_at`` also looks at ``read``."""
+    read: int = 0
+    failed: int = 0
+    error_code: int = 0
+    """Smallest code among the failed events of the earliest second; 0 = none given."""
+    last: int = 0
+    """Latest event of any kind: retention counts from here."""
+    phone_at: int = 0
+    phone_country: str = ""
+    """Country of the earliest event that carries a phone."""
+    any_at: int = 0
+    any_country: str = ""
+    """Country of the earliest event without a phone."""
+    category_at: int = 0
+    category: int = NO_CATEGORY
+    template_at: int = 0
+    template: bool = False
+    pricing_at: int = 0
+    pricing_type: int = 0
+    billable: int = UNSAID
+    free_entry: list[tuple[int, int]] = []
+    """Events that say free entry point as (time, expiry or 0), only those that another does not make redundant."""
+    service_window: int = UNSAID
+    """Frozen when the state around ``sent_at`` is dropped: 1 = it lay in an open customer service window."""
+    inside_free_entry: int = UNSAID
+    """Frozen when the message's conversation is folded: 1 = it was delivered inside a free entry point."""
+
+    @property
+    def delivered_at(self) -> int:
+        """Return the earliest delivery: a read message was delivered."""
+        return earliest(self.delivered, self.read)
+
+    @property
+    def sent_at(self) -> int:
+        """Return the earliest of sent, delivered and read."""
+        return earliest(self.sent, earliest(self.delivered, self.read))
+
+    @property
+    def first_at(self) -> int:
+        """Return the earliest event of any kind."""
+        return earliest(self.failed, self.sent_at)
+
+
+class Incoming(msgspec.Struct, array_like=True, gc=False):
+    """One incoming message, keyed by the digest of number and message id."""
+
+    number: int
+    at: int
+    country: str
+    """Country of the earliest event."""
+    last: int
+    referral_at: int = 0
+    """Earliest event that says the message came from an ad."""
+
+
+def earliest(one: int, other: int) -> int:
+    """Return the earlier of two times of which 0 means never."""
+    if not one:
+        return other
+    if not other or one < other:
+        return one
+    return other
+
+
+def message_id_digest(event: Event) -> bytes:
+    """Return the key of an outgoing message within its user: number, message id and participant."""
+    return _digest(f"{event.number}\0{event.message_id}\0{event.participant or ''}")
+
+
+def incoming_id_digest(event: Event) -> bytes:
+    """Return the key of an incoming message within its user: number and message id."""
+    return _digest(f"{event.number}\0{event.message_id}")
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=ITEM_ID_BYTES).digest()
+
+
+def message_of(event: Event, number: int) -> Message:
+    """Return what one status event alone says about its message."""
+    at = event.occurred_at
+    message = Message(number, last=at)
+    if event.kind == "failed":
+        message.failed = at
+        message.error_code = event.error_code or 0
+    else:
+        setattr(message, event.kind, at)
+    if event.user_phone:
+        message.phone_at, message.phone_country = at, event.country
+    else:
+        message.any_at, message.any_country = at, event.country
+    if event.category is not None:
+        message.category_at, message.category = at, CODE_BY_CATEGORY[event.category]
+    if event.template is not None:
+        message.template_at, message.template = at, event.template
+    if event.pricing_type is not None or event.billable is not None:
+        message.pricing_at = at
+        message.pricing_type = CODE_BY_PRICING_TYPE[event.pricing_type]
+        message.billable = UNSAID if event.billable is None else int(event.billable)
+    if says_free_entry_point(event):
+        message.free_entry = [(at, event.conversation_expires_at or 0)]
+    return message
+
+
+def join_message(into: Message, other: Message) -> bool:
+    """Join ``other`` into ``into`` and tell whether that changed anything. Both are about the same message."""
+    before = msgspec.structs.astuple(into)
+    into.sent = earliest(into.sent, other.sent)
+    into.delivered = earliest(into.delivered, other.delivered)
+    into.read = earliest(into.read, other.read)
+    _join_failed(into, other)
+    into.last = max(into.last, other.last)
+    if _comes_first(other.phone_at, other.phone_country, into.phone_at, into.phone_country):
+        into.phone_at, into.phone_country = other.phone_at, other.phone_country
+    if _comes_first(other.any_at, other.any_country, into.any_at, into.any_country):
+        into.any_at, into.any_country = other.any_at, other.any_country
+    if _comes_first(
+        other.category_at, CATEGORY_BY_CODE[other.category], into.category_at, CATEGORY_BY_CODE[into.category]
+    ):
+        into.category_at, into.category = other.category_at, other.category
+    # The tie rule is "true before false", so the flag is compared upside down.
+    if _comes_first(other.template_at, str(not other.template), into.template_at, str(not into.template)):
+        into.template_at, into.template = other.template_at, other.template
+    _join_pricing(into, other)
+    if other.free_entry and other.free_entry != into.free_entry:
+        into.free_entry = _least_entries([*into.free_entry, *other.free_entry])
+    into.service_window = max(into.service_window, other.service_window)
+    into.inside_free_entry = max(into.inside_free_entry, other.inside_free_entry)
+    return before != msgspec.structs.astuple(into)
+
+
+def _comes_first(at: int, tie: str, other_at: int, other_tie: str) -> bool:
+    if not at:
+        return False
+    return not other_at or at < other_at or (at == other_at and tie < other_tie)
+
+
+def _join_failed(into: Message, other: Message) -> None:
+    if not other.failed:
+        return
+    if not into.failed or other.failed < into.failed:
+        into.failed, into.error_code = other.failed, other.error_code
+    elif other.failed == into.failed and other.error_code:
+        into.error_code = min(into.error_code or other.error_code, other.error_code)
+
+
+def _join_pricing(into: Message, other: Message) -> None:
+    if not other.pricing_at:
+        return
+    if not into.pricing_at or _pricing_order(other) < _pricing_order(into):
+        into.pricing_at, into.pricing_type, into.billable = (
+            other.pricing_at,
+            other.pricing_type,
+            other.billable,
+        )
+
+
+def _pricing_order(message: Message) -> tuple[int, bool, str, int]:
+    """Order of pricing events: earliest first; in the same second free before billable (metering.md §1, Ties)."""
+    return (
+        message.pricing_at,
+        word_says_billable(message.pricing_type, message.billable),
+        PRICING_TYPE_BY_CODE[message.pricing_type],
+        message.billable,
+    )
+
+
+def word_says_billable(pricing_type: int, billable: int) -> bool:
+    """Tell what the provider's word comes to: regular = yes, free_* = no, without a type ``billable`` decides."""
+    if pricing_type:
+        return PRICING_TYPE_BY_CODE[pricing_type] == "regular"
+    return billable == 1
+
+
+def _least_entries(entries: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the entries that no other makes redundant: none is both as early and expires as early as another.
+
+    Ascending by time, so expiries fall strictly; no expiry counts as the latest.
+    """
+    kept: list[tuple[int, int]] = []
+    for at, expires in sorted(set(entries), key=lambda entry: (entry[0], entry[1] or 1 << 62)):
+        if not kept or (expires and (not kept[-1][1] or expires < kept[-1][1])):
+            kept.append((at, expires))
+    return kept
+
+
+def incoming_of(event: Event, number: int) -> Incoming:
+    """Return what one ``incoming`` event alone says."""
+    at = event.occurred_at
+    return Incoming(number, at, event.country, at, at if event.referral else 0)
+
+
+def join_incoming(into: Incoming, other: Incoming) -> bool:
+    """Join ``other`` into ``into`` and tell whether that changed anything."""
+    before = msgspec.structs.astuple(into)
+    into.at, into.country = min((into.at, into.country), (other.at, other.country))
+    into.last = max(into.last, other.last)
+    into.referral_at = earliest(into.referral_at, other.referral_at)
+    return before != msgspec.structs.astuple(into)

@@ -1,0 +1,191 @@
+"""How a user's state lies in bounded pieces, so that an event rewrites only what it touches.
+
+A user is a *head* and, once it has many messages, *buckets* of items by the leading bits of their keys. While few,
+the items lie inside the head record itself: one read and one write for most users. When buckets grow beyond
+``BUCKET_ITEMS_MAX`` on average, their number doubles, so splitting costs a constant share of the writes.
+Owns the layout and the storage encoding of the ``users`` table; does not own the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from metering.state import Incoming, Message
+from metering.user import Head, User
+
+BUCKET_ITEMS_MAX = 64
+BUCKET_BITS_MAX = 24
+LAYOUT_VERSION = 1
+
+_HEAD_PIECE = b"h"
+_BUCKET_PIECE = b"m"
+_EXPIRED_PIECE = b"x"
+
+
+class Bucket(msgspec.Struct, array_like=True, gc=False):
+    """Items whose key begins with the same bits."""
+
+    messages: dict[bytes, Message] = {}
+    incoming: dict[bytes, Incoming] = {}
+
+
+class StoredHead(msgspec.Struct, array_like=True, gc=False):
+    """The head record. ``bits`` = 0: the items are here; else they lie in ``2 ** bits`` buckets."""
+
+    layout: int
+    head: Head
+    bits: int
+    bucket: Bucket
+    bucketed_items: int = 0
+    """Number of items in the buckets; counted so that growth needs no reading."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_head = msgspec.msgpack.Decoder(StoredHead).decode
+_decode_bucket = msgspec.msgpack.Decoder(Bucket).decode
+
+Writes = dict[bytes, bytes | None]
+"""Record key to new value; None removes the record."""
+
+
+def user_prefix(account: str, user_key: str) -> bytes:
+    """Return the prefix that all records of a user share. Neither part may contain NUL (parsers refuse it)."""
+    return f"{account}\0{user_key}\0".encode()
+
+
+def account_prefix(account: str) -> bytes:
+    """Return the prefix that all users of an account share."""
+    return f"{account}\0".encode()
+
+
+def head_key(prefix: bytes) -> bytes:
+    """Return the key of the head record."""
+    return prefix + _HEAD_PIECE
+
+
+def expired_key(prefix: bytes, item: bytes) -> bytes:
+    """Return the key of the mark that says an item's state was dropped."""
+    return prefix + _EXPIRED_PIECE + item
+
+
+def is_head_key(key: bytes) -> bool:
+    """Tell head records from buckets and marks. Prefixes end at the second NUL."""
+    return key.endswith(b"\0" + _HEAD_PIECE) and key.count(b"\0") == 2
+
+
+def expired_item(key: bytes) -> bytes | None:
+    """Return the item of a mark's key, or None for other records."""
+    _, _, piece = key.split(b"\0", 2)
+    return piece[1:] if piece[:1] == _EXPIRED_PIECE else None
+
+
+def split_key(key: bytes) -> tuple[str, str]:
+    """Return the account and the user key of a record."""
+    account, user_key, _ = key.split(b"\0", 2)
+    return account.decode(), user_key.decode()
+
+
+def bucket_index(item: bytes, bits: int) -> int:
+    """Return the bucket of an item: the leading bits of its key."""
+    return int.from_bytes(item[:4]) >> (32 - bits) if bits else 0
+
+
+def _bucket_key(prefix: bytes, bits: int, index: int) -> bytes:
+    # The depth is in the key: buckets of two depths never mix, whatever a crash leaves behind.
+    return prefix + _BUCKET_PIECE + bytes([bits]) + index.to_bytes(4)
+
+
+class UserRecord:
+    """A user's stored form: knows which pieces were read and writes back only what changed."""
+
+    def __init__(
+        self, prefix: bytes, stored: bytes | None, read: Callable[[list[bytes]], list[bytes | None]]
+    ):
+        """Decode a user.
+
+        Args:
+            prefix: from ``user_prefix``.
+            stored: the head record, or None for a new user.
+            read: reads further records; called once, with the keys of all buckets, when there are any.
+        """
+        self.prefix = prefix
+        self.bits = 0
+        self.user = User()
+        if stored is None:
+            return
+        decoded = _decode_head(stored)
+        if decoded.layout != LAYOUT_VERSION:
+            raise ValueError(f"user record of layout {decoded.layout}; this version reads {LAYOUT_VERSION}")
+        self.bits = decoded.bits
+        self.user.head = decoded.head
+        self._take(decoded.bucket)
+        if self.bits:
+            keys = [_bucket_key(prefix, self.bits, index) for index in range(1 << self.bits)]
+            for value in read(keys):
+                if value is not None:
+                    self._take(_decode_bucket(value))
+
+    def _take(self, bucket: Bucket) -> None:
+        self.user.messages.update(bucket.messages)
+        self.user.incoming.update(bucket.incoming)
+
+    def writes(self, touched: Iterable[bytes]) -> Writes:
+        """Return the records to write after the given items (and perhaps the head) changed."""
+        item_count = len(self.user.messages) + len(self.user.incoming)
+        bits = self.bits
+        while item_count > BUCKET_ITEMS_MAX << bits and bits < BUCKET_BITS_MAX:
+            bits += 1
+        while bits and item_count < BUCKET_ITEMS_MAX << bits >> 3:
+            bits -= 1
+        if bits != self.bits:
+            return self._reshaped(bits, item_count)
+        result: Writes = {head_key(self.prefix): self._head(item_count)}
+        if bits:
+            indexes = {bucket_index(item, bits) for item in touched}
+            buckets = self._buckets(indexes)
+            for index in indexes:
+                result[_bucket_key(self.prefix, bits, index)] = buckets[index]
+        return result
+
+    def _reshaped(self, bits: int, item_count: int) -> Writes:
+        old = (
+            [_bucket_key(self.prefix, self.bits, index) for index in range(1 << self.bits)]
+            if self.bits
+            else []
+        )
+        result: Writes = dict.fromkeys(old)
+        self.bits = bits
+        result[head_key(self.prefix)] = self._head(item_count)
+        if bits:
+            for index, value in self._buckets(set(range(1 << bits))).items():
+                result[_bucket_key(self.prefix, bits, index)] = value
+        return result
+
+    def _head(self, item_count: int) -> bytes:
+        if self.bits:
+            return _encode(StoredHead(LAYOUT_VERSION, self.user.head, self.bits, Bucket(), item_count))
+        return _encode(
+            StoredHead(LAYOUT_VERSION, self.user.head, 0, Bucket(self.user.messages, self.user.incoming))
+        )
+
+    def _buckets(self, indexes: set[int]) -> dict[int, bytes | None]:
+        chosen: dict[int, Bucket] = {index: Bucket({}, {}) for index in indexes}
+        for item, message in self.user.messages.items():
+            if (bucket := chosen.get(bucket_index(item, self.bits))) is not None:
+                bucket.messages[item] = message
+        for item, entry in self.user.incoming.items():
+            if (bucket := chosen.get(bucket_index(item, self.bits))) is not None:
+                bucket.incoming[item] = entry
+        return {
+            index: _encode(bucket) if bucket.messages or bucket.incoming else None
+            for index, bucket in chosen.items()
+        }
+
+    def removal(self) -> Writes:
+        """Return the writes that remove the user's head and buckets."""
+        result: Writes = {head_key(self.prefix): None}
+        if self.bits:
+            result.update((_bucket_key(self.prefix, self.bits, i), None) for i in range(1 << self.bits))
+        return result

@@ -1,0 +1,135 @@
+"""The canonical event (metering.md §1): the one shape in which every provider's traffic is metered.
+
+Owns the field names, the closed vocabularies and the user key. Does not own parsing (``schemas.meta`` and its
+siblings) nor wire encoding (``schemas.codec``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+Provider = Literal["meta", "edna", "netcore", "canonical"]
+Kind = Literal["sent", "delivered", "read", "failed", "incoming"]
+Category = Literal[
+    "authentication",
+    "authentication_international",
+    "marketing",
+    "marketing_lite",
+    "referral_conversion",
+    "service",
+    "utility",
+]
+PricingModel = Literal["CBP", "PMP", "NBP"]
+PricingType = Literal["regular", "free_customer_service", "free_entry_point"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+PRICING_TYPES: tuple[PricingType, ...] = get_args(PricingType)
+
+# A template category says by itself that the message was a template (metering.md §2).
+TEMPLATE_CATEGORIES: frozenset[str] = frozenset(
+    {"marketing", "marketing_lite", "utility", "authentication", "authentication_international"}
+)
+
+UNKNOWN_COUNTRY = "ZZ"
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One accepted webhook update.
+
+    ``array_like`` makes the field *order* the storage format: new fields go to the end, with a default, and no
+    field is ever removed or moved.
+    """
+
+    provider: Provider
+    account: str
+    number: str
+    kind: Kind
+    message_id: str
+    occurred_at: int
+    """UTC seconds, from the payload, never the clock of the receiver."""
+    received_at: int
+    """UTC milliseconds, stamped by our receiver."""
+    country: str
+    """ISO 3166 alpha-2, resolved once where the event enters; ``ZZ`` when nothing says."""
+    user_phone: str | None = None
+    """E.164 digits without ``+``."""
+    user_bsuid: str | None = None
+    user_parent_bsuid: str | None = None
+    participant: str | None = None
+    """Recipient of a group status; part of the message key."""
+    number_display: str | None = None
+    category: Category | None = None
+    template: bool | None = None
+    """True = template (HSM), False = chat, None = the provider does not say."""
+    pricing_model: PricingModel | None = None
+    pricing_type: PricingType | None = None
+    billable: bool | None = None
+    conversation_id: str | None = None
+    conversation_origin: str | None = None
+    conversation_expires_at: int | None = None
+    """UTC seconds."""
+    referral: bool = False
+    error_code: int | None = None
+
+    @property
+    def user_key(self) -> str:
+        """Return the BSUID, else the phone (metering.md §1). Never empty: parsers refuse such events."""
+        return self.user_bsuid or self.user_phone or ""
+
+
+def says_free_entry_point(event: Event) -> bool:
+    """Tell whether the event itself says that it belongs to a free entry point (metering.md §3, rule 1)."""
+    return (
+        event.pricing_type == "free_entry_point"
+        or event.conversation_origin == "referral_conversion"
+        or event.category == "referral_conversion"
+    )
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One update that cannot be counted: where it stood, why, and the update itself for the dead letter.
+
+    ``reason`` is a short stable word from ``REFUSAL_REASONS`` (it becomes a metric label); ``detail`` says what
+    was found and what was expected. ``payload`` is the offending update as JSON bytes, message text removed.
+    """
+
+    reason: str
+    detail: str
+    payload: bytes
+    account: str = ""
+
+
+REFUSAL_REASONS: tuple[str, ...] = (
+    "malformed",  # not JSON, or not the shape that the format asks for
+    "no_account",
+    "no_number",
+    "no_message_id",
+    "no_time",
+    "no_user",
+    "unknown_kind",
+    "from_the_future",  # occurred_at more than 5 minutes after received_at
+    "invalid_field",  # a field that is there has a value outside its vocabulary or range
+    "unknown_account",  # only where the settings say to refuse accounts that are not configured
+    # The following are decided by the worker, on events that were accepted at the door.
+    "late",  # before the account's cut (metering.md §6)
+    "expired_status",  # a status of a message whose state was dropped
+)
+
+FUTURE_TOLERANCE_SECONDS = 300
+
+
+class Parsed(msgspec.Struct):
+    """What one webhook body, or one line, came to. Every update in it is in exactly one of the three lists."""
+
+    events: list[Event] = msgspec.field(default_factory=list)
+    refusals: list[Refusal] = msgspec.field(default_factory=list)
+    ignored: list[str] = msgspec.field(default_factory=list)
+    """Names of known updates that are not metered, such as ``account_update`` or ``status:deleted``."""
+
+    @property
+    def update_count(self) -> int:
+        """Return how many updates were seen in all."""
+        return len(self.events) + len(self.refusals) + len(self.ignored)

@@ -1,0 +1,34 @@
+"""Topic names and what is kept in each. Owns no client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EVENTS = "events"
+DEAD_LETTER = "dead-letter"
+INPUT_TOPICS: tuple[str, ...] = ("sent", "delivered", "read", "incoming", "webhooks")
+"""Topics that platform teams may write to; the normaliser moves them into ``events``."""
+
+USERS_CHANGELOG = "convometer-users-changelog"
+COUNTERS_CHANGELOG = "convometer-counters-changelog"
+ACCOUNTS_CHANGELOG = "convometer-accounts-changelog"
+CHANGELOGS: tuple[str, ...] = (USERS_CHANGELOG, COUNTERS_CHANGELOG, ACCOUNTS_CHANGELOG)
+
+CONSUMER_GROUP = "convometer"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How a topic is kept.
+
+    ``compact`` topics keep the newest record of every key (a record without value removes the key); ``delete``
+    topics drop their oldest records once they are older than ``retention_seconds`` or the partition is larger
+    than ``retention_bytes``, but never a record that a consumer group of ours has not committed.
+    """
+
+    name: str
+    partitions: int
+    policy: Literal["delete", "compact"] = "delete"
+    retention_seconds: int = 7 * 86_400
+    retention_bytes: int = 2 << 30
