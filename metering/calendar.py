@@ -1,6 +1,6 @@
 """Local days: which calendar day, in an account's own zone, an instant falls on (metering.md §1, "Local time").
 
-Owns effective-dated zones and the day arithmetic. Days are counted from 1970-01-01, months as ``year * 12 + month - 1``.
+Owns effective-dated zones and day arithmetic. Days count from 1970-01-01, months are ``year * 12 + month - 1``.
 """
 
 from __future__ import annotations

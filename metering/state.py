@@ -57,8 +57,9 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     """Earliest ``delivered`` event; ``delivered_at`` also looks at ``read``."""
     read: int = 0
     failed: int = 0
+    error_at: int = 0
     error_code: int = 0
-    """Smallest code among the failed events of the earliest second; 0 = none given."""
+    """Code of the earliest failed event that carries one, the smallest in a tie; 0 = none given."""
     last: int = 0
     """Latest event of any kind: retention counts from here."""
     phone_at: int = 0
@@ -138,7 +139,8 @@ def message_of(event: Event, number: int) -> Message:
     message = Message(number, last=at)
     if event.kind == "failed":
         message.failed = at
-        message.error_code = event.error_code or 0
+        if event.error_code:
+            message.error_at, message.error_code = at, event.error_code
     else:
         setattr(message, event.kind, at)
     if event.user_phone:
@@ -164,7 +166,8 @@ def join_message(into: Message, other: Message) -> bool:
     into.sent = earliest(into.sent, other.sent)
     into.delivered = earliest(into.delivered, other.delivered)
     into.read = earliest(into.read, other.read)
-    _join_failed(into, other)
+    into.failed = earliest(into.failed, other.failed)
+    _join_error(into, other)
     into.last = max(into.last, other.last)
     if _comes_first(other.phone_at, other.phone_country, into.phone_at, into.phone_country):
         into.phone_at, into.phone_country = other.phone_at, other.phone_country
@@ -191,13 +194,11 @@ def _comes_first(at: int, tie: str, other_at: int, other_tie: str) -> bool:
     return not other_at or at < other_at or (at == other_at and tie < other_tie)
 
 
-def _join_failed(into: Message, other: Message) -> None:
-    if not other.failed:
-        return
-    if not into.failed or other.failed < into.failed:
-        into.failed, into.error_code = other.failed, other.error_code
-    elif other.failed == into.failed and other.error_code:
-        into.error_code = min(into.error_code or other.error_code, other.error_code)
+def _join_error(into: Message, other: Message) -> None:
+    if other.error_at and (
+        not into.error_at or (other.error_at, other.error_code) < (into.error_at, into.error_code)
+    ):
+        into.error_at, into.error_code = other.error_at, other.error_code
 
 
 def _join_pricing(into: Message, other: Message) -> None:

@@ -89,6 +89,12 @@ def says_free_entry_point(event: Event) -> bool:
     )
 
 
+def canonical_json(event: Event) -> bytes:
+    """Return the event as people and other systems see it: a JSON object by field name, unset fields left out."""
+    fields = msgspec.structs.asdict(event)
+    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """One update that cannot be counted: where it stood, why, and the update itself for the dead letter.
 

@@ -1,0 +1,118 @@
+"""What every verb shares: its options, its settings, an engine, and errors that end in one readable line.
+
+Owns exit codes: 0 done, 1 failed, 2 usage (click's own).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from cli.engine import Engine
+from cli.node import Node, NotEmbedded
+from cli.remote import OwnerFailed, RemoteEngine
+from runtime.clock import SystemClock
+from runtime.logging import configure_logging
+from runtime.metrics import Metrics
+from runtime.settings import Settings, SettingsError, load_settings
+from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefused
+from streams.accounts import RulesChanged
+from streams.embedded.log import LogFailed, LogOwned
+from streams.processor import StateMismatch
+
+P = ParamSpec("P")
+
+# Errors that say themselves what to do; anything else is a fault of ours and shows its traceback.
+EXPECTED_ERRORS: tuple[type[Exception], ...] = (
+    SettingsError,
+    LogOwned,
+    LogFailed,
+    StateMismatch,
+    RulesChanged,
+    NotEmbedded,
+    OwnerFailed,
+    ClickHouseAway,
+    ClickHouseRefused,
+    BrokenParts,
+    LookupError,
+    sqlite3.Error,
+)
+
+
+def common_options(command: Callable[P, None]) -> Callable[P, None]:
+    """Add ``--config`` and ``--data``."""
+    for option in (
+        click.option(
+            "--data",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Data directory (default: CONVOMETER_DATA, the settings, ./data).",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Settings file, TOML (default: CONVOMETER_CONFIG).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def settings_of(config: Path | None, data: Path | None) -> Settings:
+    """Return the settings of a verb.
+
+    Raises:
+        SettingsError: with all faults.
+    """
+    return load_settings(config, {"data": data} if data is not None else None)
+
+
+def run_async(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a coroutine function a command body: an event loop, and expected errors as one line and exit 1."""
+
+    @wraps(function)
+    def body(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            uvloop.run(function(*args, **kwargs))
+        except EXPECTED_ERRORS as error:
+            raise click.ClickException(str(error)) from error
+
+    return body
+
+
+def new_metrics() -> Metrics:
+    """Return metrics in a registry of their own."""
+    return Metrics(CollectorRegistry())
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncIterator[Engine]:
+    """Give the engine of the data directory: its owner's, or a node of our own.
+
+    With ``catch_up``, a node of our own first brings everything in the log to ClickHouse, so that a query right
+    after a crash is as exact as one before it.
+    """
+    configure_logging(settings.log_format, "WARNING")
+    remote = await RemoteEngine.connect(settings.data)
+    if remote is not None:
+        try:
+            yield remote
+        finally:
+            await remote.close()
+        return
+    node = await Node.start(settings, new_metrics(), SystemClock())
+    try:
+        if catch_up:
+            await node.wait_flushed(await node.positions())
+        yield node
+    finally:
+        await node.close()
+    logging.shutdown()

@@ -1,0 +1,197 @@
+"""A whole convometer in one process over a data directory: log, worker, ClickHouse, and the owner's socket.
+
+Owns the order of opening and closing. The verbs use it through ``Engine``; ``run`` adds the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cli.dead_letters import DeadLetters
+from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
+from cli.intake import PARSERS, LineIntake
+from cli.observers import sample_gauges, worker_observers
+from cli.options import worker_options
+from runtime.clock import Clock
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from schemas.codec import Control, encode_control
+from schemas.topics import EVENTS
+from sinks.clickhouse.client import ClientPool, open_client
+from sinks.clickhouse.migrations import migrate
+from sinks.clickhouse.reader import Filters, run_query
+from sinks.clickhouse.writer import ClickHouseWriter
+from streams.embedded.log import Append, EmbeddedLog, Record
+from streams.embedded.transport import register_log, unregister_log
+from streams.worker import EmbeddedWorker
+
+_log = logging.getLogger(__name__)
+_MAINTENANCE_SECONDS = 30
+HOLD_SECONDS = 86_400
+"""A backfill that died holds the cut of its accounts no longer than this."""
+
+
+class Node:
+    """An ``Engine`` that owns its data directory. Make it with ``Node.start``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        clock: Clock,
+        log: EmbeddedLog,
+        clients: ClientPool,
+        on_step: Callable[[str], None],
+    ) -> None:
+        """Take what is open already; use ``start``."""
+        self.settings = settings
+        self.metrics = metrics
+        self.clock = clock
+        self.log = log
+        self._clients = clients
+        self._queries = ThreadPoolExecutor(1, thread_name_prefix="query")
+        self.worker = EmbeddedWorker(
+            log,
+            ClickHouseWriter(clients),
+            worker_options(settings),
+            clock.now_ms,
+            worker_observers(metrics, on_step),
+        )
+        known = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
+        self._intake = LineIntake(log, settings.partitions, metrics, clock, known)
+        self._dead_letters = DeadLetters(log, self._intake)
+        self._maintenance: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        settings: Settings,
+        metrics: Metrics,
+        clock: Clock,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> Node:
+        """Open everything and start to work.
+
+        Raises:
+            LogOwned: another process owns the directory.
+            StateMismatch, RulesChanged, ClickHouseRefused, BrokenParts: it cannot go on; each says what to do.
+        """
+        directory = settings.log_directory
+        if directory is None:
+            raise NotEmbedded(settings.broker)
+        settings.data.mkdir(parents=True, exist_ok=True)
+        log = EmbeddedLog.open(directory.absolute())
+        register_log(log.directory, log)
+        clients = ClientPool(lambda: open_client(clickhouse_address(settings)))
+        try:
+            await asyncio.to_thread(_migrate, clients)
+            node = cls(settings, metrics, clock, log, clients, on_step)
+            await node.worker.start()
+        except BaseException:
+            unregister_log(log.directory)
+            await log.close()
+            raise
+        node._maintenance = asyncio.create_task(node._maintain(), name="maintenance")
+        return node
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(_MAINTENANCE_SECONDS)
+            await self.log.maintenance(self.clock.now_ms())
+
+    async def ingest(self, lines: list[bytes], input_format: InputFormat, first_line: int) -> Intake:
+        """See ``Engine.ingest``."""
+        return await self._intake.take(lines, PARSERS[input_format], first_line, "ingest")
+
+    async def hold(self, accounts: list[str], hold_id: str, release: bool) -> None:
+        """See ``Engine.hold``. Every partition hears of it: a user of the account may be in any."""
+        expires_at = self.clock.now_seconds() + HOLD_SECONDS
+        now_ms = self.clock.now_ms()
+        records = [
+            Record(
+                None,
+                encode_control(Control("release" if release else "hold", account, hold_id, expires_at)),
+                now_ms,
+            )
+            for account in accounts
+        ]
+        appends = [Append(EVENTS, partition, records) for partition in range(self.settings.partitions)]
+        if records:
+            await self.log.transaction(appends, {})
+
+    async def positions(self) -> dict[int, int]:
+        """See ``Engine.positions``."""
+        return self.worker.end_offsets()
+
+    async def wait_flushed(self, positions: Mapping[int, int]) -> None:
+        """See ``Engine.wait_flushed``."""
+        await self.worker.wait_flushed(dict(positions))
+
+    async def query(self, name: QueryName, filters: Filters) -> list[Row]:
+        """See ``Engine.query``."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._queries, self._query, name, filters)
+
+    def _query(self, name: QueryName, filters: Filters) -> list[Row]:
+        return run_query(self._clients.get(), name, filters)
+
+    async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
+        """See ``Engine.dead_letters``."""
+        return self._dead_letters.page(after, limit)
+
+    async def replay(self, ids: list[int]) -> Intake:
+        """See ``Engine.replay``."""
+        return await self._dead_letters.replay(ids)
+
+    def sample_gauges(self) -> None:
+        """Bring the gauges up to date."""
+        sample_gauges(self.metrics, self.worker, self.clock.now_ms())
+
+    def readiness(self) -> dict[str, str]:
+        """Return for each component why it is not ready; an empty text = ready."""
+        log_fault = ""
+        try:
+            self.log.check()
+        except Exception as error:
+            log_fault = str(error)
+        worker_fault = str(self.worker.failure or "stopped") if self.worker.failed.is_set() else ""
+        return {"log": log_fault, "worker": worker_fault}
+
+    async def close(self) -> None:
+        """Stop everything in order; what is not flushed yet is owed at the next start."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
+        await self.worker.stop()
+        self._queries.shutdown(wait=True)
+        unregister_log(self.log.directory)
+        await self.log.close()
+        self._clients.close()
+
+
+class NotEmbedded(RuntimeError):
+    """The verb needs an embedded log; says what the settings name instead."""
+
+    def __init__(self, broker: str) -> None:
+        """Name the scheme only: an address may hold a password."""
+        scheme = broker.partition("://")[0]
+        super().__init__(
+            f"this verb works on an embedded data directory, the settings name a {scheme}:// broker; "
+            "set broker = embedded://DIRECTORY"
+        )
+
+
+def clickhouse_address(settings: Settings) -> str:
+    """Return the address of ClickHouse, a relative directory made absolute."""
+    directory = settings.chdb_directory
+    return settings.clickhouse if directory is None else f"chdb://{Path(directory).absolute()}"
+
+
+def _migrate(clients: ClientPool) -> None:
+    applied = migrate(clients.get())
+    if applied:
+        _log.info("ClickHouse migrated: %s", ", ".join(applied))

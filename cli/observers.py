@@ -1,0 +1,57 @@
+"""Turns what the worker reports into metrics. Owns no metric's name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from runtime.metrics import Metrics
+from streams.processor import Step
+from streams.worker import EmbeddedWorker, Observers
+
+
+def worker_observers(metrics: Metrics, on_step: Callable[[str], None] = lambda _: None) -> Observers:
+    """Return observers that count in the given metrics."""
+    return Observers(
+        committed=lambda partition, step, seconds: _committed(metrics, partition, step, seconds),
+        flushed=lambda rows, seconds, succeeded: _flushed(metrics, rows, seconds, succeeded),
+        ignored=metrics.count_ignored,
+        refused=lambda reason: (metrics.count_refused(reason), metrics.count_dead_letters(reason))[0],
+        on_step=on_step,
+    )
+
+
+def _committed(metrics: Metrics, partition: int, step: Step, seconds: float) -> None:
+    metrics.commits.inc()
+    metrics.commit_seconds.observe(seconds)
+    for (kind, outcome), count in step.outcomes.items():
+        metrics.count_events(kind, outcome, count)
+        if outcome == "late":
+            metrics.late.inc(count)
+        elif outcome == "duplicate":
+            metrics.duplicates.inc(count)
+    for reason, count in Counter(refusal.reason for refusal in step.refusals).items():
+        metrics.count_refused(reason, count)
+        metrics.count_dead_letters(reason, count)
+    if step.identity_pairs:
+        metrics.identity_pairs.inc(step.identity_pairs)
+    metrics.partition_ready.labels(str(partition)).set(1)
+
+
+def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> None:
+    metrics.flush_seconds.observe(seconds)
+    if succeeded:
+        metrics.flush_rows.inc(rows)
+    else:
+        metrics.flush_errors.inc()
+
+
+def sample_gauges(metrics: Metrics, worker: EmbeddedWorker, now_ms: int) -> None:
+    """Set the gauges that are read off rather than counted; called when metrics are scraped."""
+    for partition, sample in worker.lag(now_ms).items():
+        metrics.lag_records.labels(str(partition)).set(sample.records)
+        metrics.lag_seconds.labels(str(partition)).set(sample.seconds)
+    metrics.flush_age_seconds.set(worker.flush_age_seconds(now_ms))
+    metrics.dead_letter_bytes.set(worker.dead_letter_bytes())
+    for table, count in worker.state_records().items():
+        metrics.state_records.labels(table).set(count)

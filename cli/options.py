@@ -1,0 +1,32 @@
+"""From settings to what the worker takes. Owns the translation, and nothing else."""
+
+from __future__ import annotations
+
+from metering.calendar import ZoneRules
+from metering.rules import DAY_SECONDS, shipped_regimes
+from runtime.settings import Settings
+from streams.flusher import FlushLimits
+from streams.processor import Retention
+from streams.worker import WorkerOptions
+
+_DEFAULT_ZONES: ZoneRules = (("", "UTC"),)
+
+
+def worker_options(settings: Settings) -> WorkerOptions:
+    """Return the worker's options."""
+    zones = settings.zone_rules()
+    worker = settings.worker
+    return WorkerOptions(
+        state_directory=settings.data.absolute() / "state",
+        partitions=settings.partitions,
+        regimes=shipped_regimes(),
+        zones_of=lambda account: zones.get(account, _DEFAULT_ZONES),
+        retention=Retention(
+            worker.horizon_days * DAY_SECONDS,
+            worker.message_retention_days * DAY_SECONDS,
+            worker.expired_hash_days * DAY_SECONDS,
+        ),
+        flush_limits=FlushLimits(worker.flush_interval_ms / 1000, worker.flush_rows_max),
+        dead_letter_seconds=settings.dead_letter_retention_days * DAY_SECONDS,
+        dead_letter_bytes=settings.dead_letter_bytes_max,
+    )

@@ -1,0 +1,156 @@
+"""``run``: gateway, worker and ClickHouse in one process over one data directory.
+
+Owns signals and what a newcomer sees first. Ends with exit code 1 when anything inside fails: a supervisor starts
+it again, and it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import secrets
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+import httpx
+import uvicorn
+from pydantic import SecretStr
+
+from cli.context import common_options, new_metrics, run_async, settings_of
+from cli.node import Node
+from cli.owner import OwnerServer
+from gateway.app import create_app
+from gateway.batching import BatchingAppender, BatchingLimits
+from runtime.clock import SystemClock
+from runtime.logging import configure_logging
+from runtime.settings import Settings, check_roles
+from streams.embedded.log import Record
+
+_log = logging.getLogger("convometer")
+
+
+@click.command("run")
+@click.option("--demo", is_flag=True, help="Feed live demo traffic through the gateway.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port of the gateway (default: settings, 8080).")
+@common_options
+@run_async
+async def run(demo: bool, port: int | None, config: Path | None, data: Path | None) -> None:
+    """Run everything on this machine, in the foreground, until Ctrl-C."""
+    settings = settings_of(config, data)
+    check_roles(settings, "run")
+    configure_logging(settings.log_format)
+    if port is not None:
+        settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": port})})
+    demo_secret = secrets.token_hex(16) if demo else None
+    if demo_secret is not None:
+        settings = settings.with_app_secret(SecretStr(demo_secret))
+    metrics, clock = new_metrics(), SystemClock()
+    node = await Node.start(settings, metrics, clock)
+    owner = OwnerServer(node, settings.data)
+    owner.start()
+    appender = _appender(node)
+    app = create_app(appender, settings, metrics, clock, readiness=node.readiness)
+    server = _server(app, settings)
+    serving = asyncio.create_task(server.serve(), name="gateway")
+    try:
+        await _until_started(server, serving)
+        address = _address(server)
+        _greet(address, settings, demo)
+        feeding = asyncio.create_task(_feed(address, demo_secret)) if demo_secret is not None else None
+        await _until_stopped(node, serving, feeding)
+    finally:
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+        await appender.close()
+        await owner.stop()
+        await node.close()
+    if node.worker.failure is not None:
+        raise click.ClickException(f"stopped, because the worker failed: {node.worker.failure}")
+
+
+def _appender(node: Node) -> BatchingAppender:
+    async def append_record(topic: str, partition: int, key: bytes | None, value: bytes) -> int:
+        return await node.log.append(topic, partition, [Record(key, value, node.clock.now_ms())])
+
+    gateway = node.settings.gateway
+    limits = BatchingLimits(gateway.batch_linger_ms, gateway.batch_events_max, gateway.queue_events_max)
+    return BatchingAppender(append_record, node.settings.partitions, limits, node.metrics, node.clock)
+
+
+def _server(app: Callable[..., Awaitable[None]], settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        host=settings.gateway.host,
+        port=settings.gateway.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    server = uvicorn.Server(config)
+    # Our own handlers end gateway, worker and log in order; uvicorn's would end the gateway alone.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
+    return server
+
+
+async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    while not server.started:
+        if serving.done():
+            raise click.ClickException("the gateway did not start: is its port taken? See --port")
+        await asyncio.sleep(0.01)
+
+
+def _address(server: uvicorn.Server) -> str:
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+def _greet(address: str, settings: Settings, demo: bool) -> None:
+    click.echo(
+        f"convometer is running: webhooks go to {address}/webhooks/meta, metrics are at {address}/metrics"
+    )
+    click.echo(f"data directory: {settings.data.absolute()}")
+    if demo:
+        click.echo("demo traffic is arriving; watch it: convometer usage (in another terminal)")
+    elif not settings.gateway.app_secrets and not any(
+        entry.app_secrets for entry in settings.accounts.values()
+    ):
+        click.echo(
+            "no app secret is configured, so every webhook is refused: set CONVOMETER_GATEWAY__APP_SECRETS"
+        )
+
+
+async def _until_stopped(node: Node, serving: asyncio.Task[None], feeding: asyncio.Task[None] | None) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stopped.set)
+    waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(node.worker.failed.wait()), serving]
+    if feeding is not None:
+        waits.append(feeding)
+    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in waits[:2] + ([feeding] if feeding is not None else []):
+        task.cancel()
+    for task in done:
+        if task is feeding and task.exception() is not None:
+            _log.error("the demo traffic stopped", exc_info=task.exception())
+
+
+async def _feed(address: str, secret: str) -> None:
+    """Send demo webhooks through the real front door, signed."""
+    from simulation.live import live_bodies  # noqa: PLC0415 - only the demo needs it
+
+    clock = SystemClock()
+    async with httpx.AsyncClient(base_url=address) as client:
+        for delay_seconds, body in live_bodies(secrets.randbelow(1 << 31), clock.now_seconds):
+            await asyncio.sleep(delay_seconds)
+            signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+            headers = {"X-Hub-Signature-256": f"sha256={signature}"}
+            response = await client.post("/webhooks/meta", content=body, headers=headers)
+            if response.status_code != 200:
+                _log.warning("the gateway answered %d to demo traffic", response.status_code)

@@ -1,0 +1,261 @@
+"""The gateway's routes.
+
+Owns paths, methods and the order of checks: size, signature, then contents. Nothing unsigned is parsed, kept or
+logged. Does not own the server (uvicorn) nor the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.authentication import (
+    SIGNATURE_HEADER,
+    SecretBook,
+    Signer,
+    check_bearer,
+    is_one_of,
+    parse_signature,
+)
+from gateway.body import BodyReader, header
+from gateway.errors import (
+    RequestRefused,
+    internal_error,
+    json_response,
+    refusal_response,
+    router_refusal,
+)
+from gateway.intake import Intake, Parse, unreadable_body
+from gateway.port import EventLogPort
+from runtime.clock import Clock
+from runtime.metrics import OTHER, Metrics
+from runtime.settings import Settings
+
+Handler = Callable[[Request], Awaitable[Response]]
+Readiness = Callable[[], Mapping[str, str]]
+"""Returns for each component why it is not ready; an empty text = ready."""
+
+WEBHOOK_PATH = "/webhooks/meta"
+EVENTS_PATH = "/events"
+
+
+def create_app(
+    port: EventLogPort,
+    settings: Settings,
+    metrics: Metrics,
+    clock: Clock,
+    *,
+    parse: Parse | None = None,
+    parse_canonical: Parse | None = None,
+    readiness: Readiness = dict,
+) -> Starlette:
+    """Return the ASGI application; the parsers default to those of ``schemas``."""
+    if parse is None:
+        from schemas import meta  # noqa: PLC0415 - not loaded where a parser is given
+
+        parse = meta.parse
+    if parse_canonical is None:
+        from schemas import canonical  # noqa: PLC0415
+
+        parse_canonical = canonical.parse
+    gateway = settings.gateway
+    intake = Intake(port, settings, metrics, clock)
+    reader = BodyReader(gateway.body_size_bytes_max, gateway.buffered_bytes_max, gateway.body_timeout_seconds)
+    webhook = Webhook(settings, metrics, intake, reader, parse)
+    canonical_events = CanonicalEvents(settings, intake, reader, parse_canonical)
+    probes = Probes(metrics, readiness)
+    paths: dict[str, dict[str, Handler]] = {
+        WEBHOOK_PATH: {"GET": webhook.subscribe, "POST": webhook.receive},
+        EVENTS_PATH: {"POST": canonical_events.receive},
+        "/healthz": {"GET": probes.alive},
+        "/readyz": {"GET": probes.ready},
+        "/metrics": {"GET": probes.metrics},
+    }
+
+    async def refused_by_router(_request: Request, exception: Exception) -> Response:
+        refused = cast("HTTPException", exception)  # registered for this class only
+        # The path is not a label, as anyone can invent paths.
+        metrics.count_request(OTHER, refused.status_code)
+        return router_refusal(refused)
+
+    return Starlette(
+        routes=[
+            Route(path, _Endpoint(path, handlers, metrics), methods=list(handlers))
+            for path, handlers in paths.items()
+        ],
+        exception_handlers={HTTPException: refused_by_router, Exception: internal_error},
+    )
+
+
+class Webhook:
+    """Meta's webhook: the verification GET and the signed POST."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, intake: Intake, reader: BodyReader, parse: Parse
+    ) -> None:
+        """Take the secrets out of the settings."""
+        token = settings.gateway.verify_token
+        self._verify_tokens = [token.get_secret_value()] if token else []
+        self._secrets = SecretBook(
+            [secret.get_secret_value() for secret in settings.gateway.app_secrets],
+            {
+                account: [secret.get_secret_value() for secret in entry.app_secrets]
+                for account, entry in settings.accounts.items()
+            },
+        )
+        self._metrics = metrics
+        self._intake = intake
+        self._reader = reader
+        self._parse = parse
+
+    async def subscribe(self, request: Request) -> Response:
+        """Answer the provider's verification: the challenge as plain text, if the token is ours."""
+        query = request.query_params
+        token_matches = is_one_of(query.get("hub.verify_token", ""), self._verify_tokens)
+        if query.get("hub.mode") == "subscribe" and token_matches:
+            challenge = query.get("hub.challenge", "")
+            return PlainTextResponse(challenge, headers={"x-content-type-options": "nosniff"})
+        hint = "hub.verify_token must equal gateway.verify_token, and hub.mode must be subscribe"
+        if not self._verify_tokens:
+            hint = "no token is configured: set gateway.verify_token, and the same value at the provider"
+        raise RequestRefused(403, "verification_failed", "this is not a subscription we know", hint)
+
+    async def receive(self, request: Request) -> Response:
+        """Take a signed body; 200 means that all its updates are durable, the refused ones in the dead letter."""
+        signer, body = await self._authenticate(request)
+        parsed = self._intake.parse(body, self._parse)
+        # A secret for all accounts is the usual case, and needs no second look at the body.
+        if signer.accounts is not None:
+            named = {event.account for event in parsed.events} | entry_ids(body)
+            if not signer.may_speak_for(named | {refusal.account for refusal in parsed.refusals} - {""}):
+                raise RequestRefused(
+                    403,
+                    "wrong_account",
+                    "the secret that signed this body does not belong to every account in it",
+                    "sign with a secret of that account, or list the secret in gateway.app_secrets",
+                )
+        return json_response(await self._intake.keep(parsed))
+
+    async def _authenticate(self, request: Request) -> tuple[Signer, bytes]:
+        try:
+            if not self._secrets:
+                raise RequestRefused(
+                    401,
+                    "no_app_secret",
+                    "no app secret is configured, so that nothing can be authentic",
+                    "set gateway.app_secrets (CONVOMETER_GATEWAY__APP_SECRETS) to the app secret of your Meta app",
+                    close=True,
+                )
+            signature = parse_signature(header(request.scope, SIGNATURE_HEADER))
+            body = await self._reader.read(request.scope, request.receive)
+            signer = self._secrets.verify(body, signature)
+            if signer is None:
+                raise RequestRefused(
+                    401,
+                    "signature_wrong",
+                    "no configured app secret gives this signature",
+                    "check the app secret, and that no proxy changes the body on its way",
+                )
+        except RequestRefused as refused:
+            if refused.status == 401:
+                self._metrics.gateway_signature_failures.inc()
+            raise
+        return signer, body
+
+
+class CanonicalEvents:
+    """Canonical events from a sender of one's own, with a bearer token."""
+
+    def __init__(self, settings: Settings, intake: Intake, reader: BodyReader, parse: Parse) -> None:
+        """Take the tokens out of the settings."""
+        self._tokens = [token.get_secret_value() for token in settings.gateway.events_tokens]
+        self._intake = intake
+        self._reader = reader
+        self._parse = parse
+
+    async def receive(self, request: Request) -> Response:
+        """Take a body of canonical events; the same promise as for webhooks."""
+        check_bearer(header(request.scope, b"authorization"), self._tokens)
+        body = await self._reader.read(request.scope, request.receive)
+        return json_response(await self._intake.keep(self._intake.parse(body, self._parse)))
+
+
+class Probes:
+    """What an operator's tools ask."""
+
+    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
+        """Take the registry and the question to ask for readiness."""
+        self._metrics = metrics
+        self._readiness = readiness
+
+    async def alive(self, _request: Request) -> Response:
+        """Answer 200: the process serves."""
+        return json_response({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer 200 if every component is ready, else 503 with the causes."""
+        causes = self._readiness()
+        components = {name: {"ready": not cause, "cause": cause} for name, cause in causes.items()}
+        if any(causes.values()):
+            waiting = ", ".join(sorted(name for name, cause in causes.items() if cause))
+            error = {"code": "not_ready", "message": f"not ready: {waiting}", "hint": "see components"}
+            return json_response({"error": error, "components": components}, 503)
+        return json_response({"status": "ready", "components": components})
+
+    async def metrics(self, _request: Request) -> Response:
+        """Answer with all metrics in Prometheus's text format."""
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Endpoint:
+    """One path as an ASGI application: a refusal becomes its answer, and every answer is counted.
+
+    Not a function, which Starlette would wrap once more for what is done here anyway.
+    """
+
+    def __init__(self, path: str, handlers: Mapping[str, Handler], metrics: Metrics) -> None:
+        """Take one handler per method."""
+        self._path = path
+        self._handlers = dict(handlers)
+        if "GET" in handlers:
+            self._handlers["HEAD"] = handlers["GET"]
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; the router lets only known methods through."""
+        status = 500
+        try:
+            try:
+                response = await self._handlers[scope["method"]](Request(scope, receive))
+            except RequestRefused as refused:
+                response = refusal_response(refused)
+            status = response.status_code
+        finally:
+            self._metrics.count_request(self._path, status)
+        await response(scope, receive, send)
+
+
+def entry_ids(body: bytes) -> frozenset[str]:
+    """Return the account ids in ``entry[].id`` of a body that was parsed before.
+
+    Also those whose updates are all ignored: not even these may be sent with another account's secret.
+
+    Raises:
+        RequestRefused: 400, if the body is not JSON to a strict reader, so that its accounts are in doubt.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise unreadable_body() from None
+    entries = content.get("entry") if isinstance(content, dict) else None
+    found = [entry.get("id") for entry in entries or () if isinstance(entry, dict)]
+    return frozenset(str(identifier) for identifier in found if isinstance(identifier, str | int))

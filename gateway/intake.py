@@ -1,0 +1,129 @@
+"""From parsed updates to durable ones: account policy, the wait for the log, the counting.
+
+Owns what an accepted request promises. Does not own HTTP nor the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+import orjson
+
+from gateway.deadline import Deadlines
+from gateway.errors import RequestRefused
+from gateway.port import EventLogPort, LogUnavailable
+from runtime.clock import Clock
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from schemas.events import Event, Parsed, Refusal
+
+Parse = Callable[[bytes, int], Parsed]
+"""``parse(body, received_at_ms)``; raises ``ValueError`` (``UnparseableBody``) if the body is not of its format."""
+
+RETRY_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Parses bodies of authentic senders and makes their updates durable."""
+
+    def __init__(self, port: EventLogPort, settings: Settings, metrics: Metrics, clock: Clock) -> None:
+        """Take the log and the policies."""
+        self._port = port
+        self._metrics = metrics
+        self._clock = clock
+        self._updates_max = settings.gateway.updates_per_body_max
+        self._deadlines = Deadlines(settings.gateway.append_timeout_seconds)
+        self._known_accounts = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
+
+    def parse(self, body: bytes, parse: Parse) -> Parsed:
+        """Return the updates of a body.
+
+        Raises:
+            RequestRefused: 400, if the body cannot be read or holds too many updates.
+        """
+        try:
+            parsed = parse(body, self._clock.now_ms())
+        except ValueError as error:
+            # Not the error's text: it may quote the body.
+            _log.warning("an authentic body is unreadable (%s)", type(error).__name__)
+            raise unreadable_body() from None
+        if parsed.update_count > self._updates_max:
+            raise RequestRefused(
+                400,
+                "too_many_updates",
+                f"the body holds {parsed.update_count} updates, at most {self._updates_max} are taken",
+                "send fewer in one body, or raise gateway.updates_per_body_max",
+            )
+        return parsed
+
+    async def keep(self, parsed: Parsed) -> dict[str, object]:
+        """Make everything durable, count it, and return what the sender is told.
+
+        Raises:
+            RequestRefused: 503, if the log does not take all of it in time; nothing is promised then.
+        """
+        events, refusals = self._apply_account_policy(parsed)
+        if events or refusals:
+            try:
+                with self._deadlines.limit():
+                    await self._port.append(events, refusals)
+            except (LogUnavailable, TimeoutError):
+                raise _unavailable() from None
+        _count(self._metrics, events, refusals)
+        for name in parsed.ignored:
+            self._metrics.count_ignored(name)
+        return {
+            "status": "ok",
+            "accepted": len(events),
+            "refused": len(refusals),
+            "ignored": len(parsed.ignored),
+        }
+
+    def _apply_account_policy(self, parsed: Parsed) -> tuple[list[Event], list[Refusal]]:
+        known = self._known_accounts
+        if known is None or all(event.account in known for event in parsed.events):
+            return parsed.events, parsed.refusals
+        accepted = [event for event in parsed.events if event.account in known]
+        unknown = [_unknown_account(event) for event in parsed.events if event.account not in known]
+        return accepted, [*parsed.refusals, *unknown]
+
+
+def unreadable_body() -> RequestRefused:
+    """Return the refusal of an authentic body that is not what the path takes."""
+    return RequestRefused(
+        400, "body_unreadable", "the body is not in the format of this path", "see the gateway guide"
+    )
+
+
+def _unavailable() -> RequestRefused:
+    return RequestRefused(
+        503,
+        "log_unavailable",
+        "the updates could not be made durable; none of them is promised",
+        "repeat the request; repeats change no number",
+        retry_seconds=RETRY_SECONDS,
+    )
+
+
+def _unknown_account(event: Event) -> Refusal:
+    """Return the refusal of an event of an account that is not configured; its payload is the canonical event."""
+    fields = msgspec.structs.asdict(event)
+    payload = orjson.dumps({name: value for name, value in fields.items() if value is not None})
+    detail = "the account has no entry in the settings, and unknown_accounts is refuse"
+    return Refusal("unknown_account", detail, payload, event.account)
+
+
+def _count(metrics: Metrics, events: Sequence[Event], refusals: Sequence[Refusal]) -> None:
+    """Count what one request made durable."""
+    kinds: dict[str, int] = {}
+    for event in events:
+        kinds[event.kind] = kinds.get(event.kind, 0) + 1
+    for kind, count in kinds.items():
+        metrics.count_events(kind, "accepted", count)
+    for refusal in refusals:
+        metrics.count_refused(refusal.reason)
+        metrics.count_dead_letters(refusal.reason)

@@ -1,0 +1,144 @@
+"""All metric names of the process in one place.
+
+Owns names, help texts, label sets and buckets. Does not own when they are raised. Label values are bounded: closed
+vocabularies, partitions, or the first ``NAMES_MAX`` names seen; the rest counts as ``other``.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from schemas.events import KINDS, REFUSAL_REASONS
+
+PREFIX = "convometer"
+NAMES_MAX = 100
+OTHER = "other"
+
+EVENT_OUTCOMES: tuple[str, ...] = ("accepted", "counted", "duplicate", "late", "expired_status", "forwarded")
+"""``accepted``: durable in the log. The rest is what the worker made of it."""
+
+_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+_EVENTS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metrics:
+    """Every metric of one process, registered in the registry given, so that tests have their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register all metrics.
+
+        Raises:
+            ValueError: the registry already has them.
+        """
+        self.registry = registry
+        self._ignored_names: set[str] = set()
+        self._event_children: dict[tuple[str, str], Counter] = {}
+        self._request_children: dict[tuple[str, int], Counter] = {}
+        self._intake()
+        self._gateway()
+        self._worker()
+        self._flush()
+
+    def _intake(self) -> None:
+        self.events = self._counter("events", "Events by kind and what became of them.", "kind", "outcome")
+        self.updates_ignored = self._counter(
+            "updates_ignored", "Known updates that are not metered, by name.", "name"
+        )
+        self.refused = self._counter("refused", "Updates refused to the dead letter, by reason.", "reason")
+        self.batch_events = self._histogram("batch_events", "Events per batch record.", _EVENTS_BUCKETS)
+        self.append_seconds = self._histogram(
+            "append_seconds", "Seconds until one record was durable in the log.", _SECONDS_BUCKETS
+        )
+        self.append_errors = self._counter("append_errors", "Records the log did not take.")
+        self.queue_events = self._gauge("queue_events", "Updates taken but not yet durable in the log.")
+        self.dead_letters = self._counter("dead_letter", "Records written to the dead letter.", "reason")
+        self.dead_letter_bytes = self._gauge("dead_letter_bytes", "Bytes kept in the dead letter.")
+
+    def _gateway(self) -> None:
+        self.gateway_requests = self._counter(
+            "gateway_requests", "HTTP requests answered, by route and status.", "route", "status"
+        )
+        self.gateway_signature_failures = self._counter(
+            "gateway_signature_failures", "Webhook bodies without a valid signature."
+        )
+
+    def _worker(self) -> None:
+        self.late = self._counter("late", "Events before their account's cut, set aside.")
+        self.duplicates = self._counter("duplicates", "Events that had been counted before.")
+        self.identity_pairs = self._counter("identity_pairs", "Two identities found to be one user.")
+        self.commits = self._counter("commits", "Atomic commits of a partition.")
+        self.commit_seconds = self._histogram(
+            "commit_seconds", "Seconds of one atomic commit.", _SECONDS_BUCKETS
+        )
+        self.state_records = self._gauge("state_records", "Live records of a state table.", "table")
+        self.lag_records = self._gauge("lag_records", "Records not yet read, by partition.", "partition")
+        self.lag_seconds = self._gauge(
+            "lag_seconds", "Age of the oldest record not yet committed, by partition.", "partition"
+        )
+        self.partition_ready = self._gauge(
+            "partition_ready",
+            "1 if the partition is metered, 0 while it is restored or stopped.",
+            "partition",
+        )
+
+    def _flush(self) -> None:
+        self.flush_age_seconds = self._gauge(
+            "flush_age_seconds", "Age of the oldest committed change that ClickHouse does not have."
+        )
+        self.flush_errors = self._counter("flush_errors", "Flushes to ClickHouse that failed.")
+        self.flush_rows = self._counter("flush_rows", "Rows written to ClickHouse.")
+        self.flush_seconds = self._histogram(
+            "flush_seconds", "Seconds of one flush to ClickHouse.", _SECONDS_BUCKETS
+        )
+
+    def count_events(self, kind: str, outcome: str, count: int = 1) -> None:
+        """Count events of one kind; words outside the vocabularies count as ``other``."""
+        child = self._event_children.get((kind, outcome))
+        if child is None:
+            kind_label = kind if kind in KINDS else OTHER
+            outcome_label = outcome if outcome in EVENT_OUTCOMES else OTHER
+            child = self.events.labels(kind_label, outcome_label)
+            # Looking a child up by its labels costs more than raising it. Only known words are kept.
+            if OTHER not in (kind_label, outcome_label):
+                self._event_children[kind, outcome] = child
+        child.inc(count)
+
+    def count_request(self, route: str, status: int) -> None:
+        """Count an answered request; ``route`` is one of our paths, never the sender's text."""
+        child = self._request_children.get((route, status))
+        if child is None:
+            child = self._request_children[route, status] = self.gateway_requests.labels(route, str(status))
+        child.inc()
+
+    def count_refused(self, reason: str, count: int = 1) -> None:
+        """Count refused updates."""
+        self.refused.labels(_known_reason(reason)).inc(count)
+
+    def count_dead_letters(self, reason: str, count: int = 1) -> None:
+        """Count records that are durable in the dead letter."""
+        self.dead_letters.labels(_known_reason(reason)).inc(count)
+
+    def count_ignored(self, name: str, count: int = 1) -> None:
+        """Count known updates that are not metered.
+
+        Names come from the provider's vocabulary, which grows, so that only the first ``NAMES_MAX`` become labels.
+        """
+        if name not in self._ignored_names:
+            if len(self._ignored_names) >= NAMES_MAX:
+                name = OTHER
+            else:
+                self._ignored_names.add(name)
+        self.updates_ignored.labels(name).inc(count)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", help_text, registry=self.registry, buckets=buckets)
+
+
+def _known_reason(reason: str) -> str:
+    return reason if reason in REFUSAL_REASONS else OTHER

@@ -1,0 +1,236 @@
+"""Meta's Cloud API webhooks: from one POST body to events, refusals and ignored names.
+
+Owns the envelope (``entry[].changes[]``), what is ignored by name, and how a refused update is wrapped so that it can
+be replayed. Does not own single updates (``schemas.meta_updates``), signatures or durability (gateway).
+
+What counts as one update, exactly once each: an element of ``statuses[]`` or ``messages[]``; a ``messages`` change
+without any; a change of another field; and whatever stands where an entry, a change or one of the two lists should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from schemas.events import Event, Parsed, Refusal
+from schemas.meta_updates import Contacts, Origin, incoming_event, status_event
+from schemas.redact import without_text
+from schemas.refusing import (
+    KEY_LENGTH_MAX,
+    Refused,
+    UnparseableBody,
+    check_update_limit,
+    load_json,
+    shown,
+)
+
+__all__ = ["IGNORED_FIELDS", "UPDATES_PER_BODY_MAX", "UnparseableBody", "parse"]
+
+UPDATES_PER_BODY_MAX = 100_000
+"""Meta sends up to 1,000; the parser only keeps a hostile body from turning into gigabytes of refusals."""
+
+IGNORED_FIELDS: frozenset[str] = frozenset(
+    {
+        "account_alerts", "account_review_update", "account_settings_update", "account_update", "automatic_events",
+        "business_capability_update", "business_status_update", "business_username_update", "calls", "flows",
+        "group_lifecycle_update", "group_participants_update", "group_settings_update", "group_status_update", "history",
+        "message_echoes", "message_template_components_update", "message_template_quality_update",
+        "message_template_status_update", "messaging_handovers", "partner_solutions", "payment_configuration_update",
+        "phone_number_name_update", "phone_number_quality_update", "security", "smb_app_state_sync",
+        "smb_message_echoes", "standby", "template_category_update", "template_correct_category_detection",
+        "tracking_events", "user_id_update", "user_preferences",
+    }
+)  # fmt: skip
+"""Change fields that are known and not metered. Names become metric labels, so all others are ``field:other``."""
+
+_IGNORED_STATUSES = {"deleted": "status:deleted", "warning": "status:warning"}
+
+ListName = Literal["statuses", "messages"]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One body while it is read."""
+
+    object_name: str
+    received_at_ms: int
+    keep_text: bool
+    parsed: Parsed
+
+
+@dataclass(slots=True)
+class _Change:
+    """What all updates of one ``messages`` change share, and how it was written."""
+
+    origin: Origin
+    contacts: Contacts
+    entry_id: object
+    value: dict[str, object]
+
+
+def parse(body: bytes, received_at_ms: int, *, keep_text: bool = False) -> Parsed:
+    """Return what one webhook body holds; one bad update never affects its siblings.
+
+    Args:
+        body: the POST body as received.
+        received_at_ms: the receiver's clock, UTC milliseconds; stamped on every event.
+        keep_text: leave message text in the payloads of refusals.
+
+    Raises:
+        UnparseableBody: not JSON, not an object with the text ``object`` and the list ``entry``, or more than
+            ``UPDATES_PER_BODY_MAX`` updates. Nothing else is ever raised.
+    """
+    document = load_json(body)
+    if not isinstance(document, dict):
+        raise UnparseableBody(f"found {shown(document)}, expected a webhook object")
+    object_name, entries = document.get("object"), document.get("entry")
+    if not isinstance(object_name, str) or not isinstance(entries, list):
+        raise UnparseableBody("expected an object with the text `object` and the list `entry`")
+    reading = _Reading(object_name[:KEY_LENGTH_MAX], received_at_ms, keep_text, Parsed())
+    check_update_limit(reading.parsed, len(entries), UPDATES_PER_BODY_MAX)
+    for entry in entries:
+        _read_entry(reading, entry)
+    return reading.parsed
+
+
+def _read_entry(reading: _Reading, entry: object) -> None:
+    changes = entry.get("changes") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(changes, list):
+        found = shown(changes) if isinstance(entry, dict) else shown(entry)
+        _refuse_part(reading, Refused("malformed", f"entry[].changes: found {found}, expected a list"), entry, "")
+        return
+    check_update_limit(reading.parsed, len(changes), UPDATES_PER_BODY_MAX)
+    for change in changes:
+        _read_change(reading, entry.get("id"), change)
+
+
+def _read_change(reading: _Reading, entry_id: object, change: object) -> None:
+    field = change.get("field") if isinstance(change, dict) else None
+    if not isinstance(change, dict) or not isinstance(field, str):
+        _refuse_change(reading, entry_id, change, f"field: found {shown(field)}, expected a string")
+        return
+    if field != "messages":
+        reading.parsed.ignored.append(field if field in IGNORED_FIELDS else "field:other")
+        return
+    value = change.get("value")
+    if not isinstance(value, dict):
+        _refuse_change(reading, entry_id, change, f"value: found {shown(value)}, expected an object")
+        return
+    _read_messages(reading, entry_id, value)
+
+
+def _read_messages(reading: _Reading, entry_id: object, value: dict[str, object]) -> None:
+    """Read the value of one ``messages`` change: outgoing statuses, incoming messages, or only errors."""
+    statuses, messages = value.get("statuses"), value.get("messages")
+    if not _holds_updates(statuses) and not _holds_updates(messages):
+        reading.parsed.ignored.append("value:errors" if value.get("errors") else "value:empty")
+        return
+    change = _Change(
+        Origin.of(entry_id, value.get("metadata"), reading.received_at_ms),
+        Contacts(value.get("contacts")),
+        entry_id,
+        value,
+    )
+    if _holds_updates(statuses):
+        _read_list(reading, change, "statuses", statuses)
+    if _holds_updates(messages):
+        _read_list(reading, change, "messages", messages)
+
+
+def _holds_updates(updates: object) -> bool:
+    return updates is not None and updates != []
+
+
+def _read_list(reading: _Reading, change: _Change, name: ListName, updates: object) -> None:
+    if not isinstance(updates, list):
+        refused = Refused("malformed", f"{name}: found {shown(updates)}, expected a list")
+        _refuse_update(reading, change, name, updates, refused)
+        return
+    parsed = reading.parsed
+    check_update_limit(parsed, len(updates), UPDATES_PER_BODY_MAX)
+    ignored_as = _ignored_status if name == "statuses" else _ignored_message
+    to_event = status_event if name == "statuses" else incoming_event
+    for update in updates:
+        if not isinstance(update, dict):
+            refused = Refused("malformed", f"{name}[]: found {shown(update)}, expected an object")
+            _refuse_update(reading, change, name, [update], refused)
+            continue
+        ignored = ignored_as(update)
+        if ignored is not None:
+            parsed.ignored.append(ignored)
+            continue
+        try:
+            event: Event = to_event(update, change.origin, change.contacts)
+        except Refused as error:
+            _refuse_update(reading, change, name, [update], error)
+        else:
+            parsed.events.append(event)
+
+
+def _ignored_status(status: dict[str, object]) -> str | None:
+    """Return the name under which a status is ignored; payments have a life of their own, `failed` included."""
+    if status.get("type") == "payment":
+        return "status:payment"
+    word = status.get("status")
+    return _IGNORED_STATUSES.get(word) if isinstance(word, str) else None
+
+
+def _ignored_message(message: dict[str, object]) -> str | None:
+    return "message:system" if message.get("type") == "system" else None
+
+
+def _refuse_update(
+    reading: _Reading, change: _Change, name: ListName, updates: object, refused: Refused
+) -> None:
+    """Set one update aside inside a body of its own, with no more of its surroundings than it takes to read it."""
+    value: dict[str, object] = {
+        "messaging_product": "whatsapp",
+        "metadata": _small_copy(change.value.get("metadata"), ("display_phone_number", "phone_number_id")),
+    }
+    update = updates[0] if isinstance(updates, list) else None
+    contact = change.contacts.used_by(update, name)
+    if contact is not None:
+        value["contacts"] = [_small_copy(contact, ("wa_id", "user_id", "parent_user_id"))]
+    value[name] = _redacted(reading, updates)
+    entry = {"id": _small(change.entry_id), "changes": [{"field": "messages", "value": value}]}
+    _add_refusal(reading, refused, entry, change.origin.account or "")
+
+
+def _refuse_change(reading: _Reading, entry_id: object, change: object, detail: str) -> None:
+    entry = {"id": entry_id, "changes": [change]}
+    _refuse_part(reading, Refused("malformed", f"entry[].changes[].{detail}"), entry, entry_id)
+
+
+def _refuse_part(reading: _Reading, refused: Refused, entry: object, entry_id: object) -> None:
+    """Set an entry or a change aside that could not be taken apart."""
+    if isinstance(entry, dict) and "id" in entry:
+        entry = {**entry, "id": _small(entry["id"])}
+    account = Origin.of(entry_id, None, 0).account if entry_id != "" else None
+    _add_refusal(reading, refused, _redacted(reading, entry), account or "")
+
+
+def _redacted(reading: _Reading, update: object) -> object:
+    return without_text(update, keep_text=reading.keep_text)
+
+
+def _add_refusal(reading: _Reading, refused: Refused, entry: object, account: str) -> None:
+    payload = orjson.dumps({"object": reading.object_name, "entry": [entry]})
+    reading.parsed.refusals.append(Refusal(refused.reason, refused.detail, payload, account))
+
+
+def _small_copy(fields: object, names: tuple[str, ...]) -> object:
+    """Return the named fields of an object, each made small; what is not an object stays what it is."""
+    if not isinstance(fields, dict):
+        return _small(fields)
+    return {name: _small(fields[name]) for name in names if name in fields}
+
+
+def _small(value: object) -> object:
+    """Return a value that is judged like the one given, but small: all siblings' payloads repeat it."""
+    if isinstance(value, str):
+        return value[: KEY_LENGTH_MAX + 1]
+    if isinstance(value, list):
+        return []
+    return {} if isinstance(value, dict) else value

@@ -1,0 +1,324 @@
+"""One element of Meta's ``statuses[]`` or ``messages[]``: from its JSON object to the canonical event.
+
+Owns which fields are read, under all their spellings, and who the user is. Does not own the envelope or what is
+ignored (``schemas.meta``).
+
+Fields that only describe (category, price, conversation) never refuse an update: what is not in the vocabulary is
+read as not said. Fields that become part of a key or a time do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from schemas.country import resolve
+from schemas.events import CATEGORIES, PRICING_TYPES, Category, Event, Kind, PricingModel, PricingType
+from schemas.refusing import (
+    KEY_LENGTH_MAX,
+    Refused,
+    check_encodable,
+    key_text,
+    occurred_seconds,
+    optional_boolean,
+    optional_error_code,
+    optional_seconds,
+    phone_or_bsuid,
+    required_key,
+    shown,
+)
+
+CONVERSATION_ORIGIN_LENGTH_MAX = 64
+
+_KINDS: Mapping[str, Kind] = {
+    "sent": "sent",
+    "delivered": "delivered",
+    "read": "read",
+    "played": "read",
+    "failed": "failed",
+}
+# Meta writes the same word with a hyphen under `pricing` and with an underscore under `conversation`, and puts
+# `group_` before it where the message went to a group.
+_CATEGORIES: Mapping[str, Category] = {
+    prefix + spelling: category
+    for category in CATEGORIES
+    for spelling in (category, category.replace("_", "-"))
+    for prefix in ("", "group_")
+}
+_PRICING_MODELS: Mapping[str, PricingModel] = {model: model for model in get_args(PricingModel)}
+_PRICING_TYPES: Mapping[str, PricingType] = {word: word for word in PRICING_TYPES}
+
+_NOTHING: Mapping[str, object] = {}
+
+User = tuple[str | None, str | None, str | None]
+"""Phone, BSUID, parent BSUID."""
+
+
+@dataclass(slots=True)
+class Origin:
+    """Where updates come from: account and business number, or why they cannot be told."""
+
+    received_at_ms: int
+    account: str | None = None
+    number: str | None = None
+    number_display: str | None = None
+    fault: tuple[str, str] | None = None
+    """Reason and detail of the refusal that every update from here meets."""
+
+    @classmethod
+    def of(cls, entry_id: object, metadata: object, received_at_ms: int) -> Origin:
+        """Return the origin of one change: ``entry[].id`` and ``value.metadata``."""
+        origin = cls(received_at_ms)
+        fields = metadata if isinstance(metadata, dict) else _NOTHING
+        try:
+            origin.account = required_key(entry_id, "entry[].id", "no_account")
+            origin.number = required_key(fields.get("phone_number_id"), "phone_number_id", "no_number")
+            origin.number_display = _description(fields.get("display_phone_number"), "display_phone_number")
+        except Refused as refused:
+            origin.fault = (refused.reason, refused.detail)
+        return origin
+
+    def identified(self) -> tuple[str, str]:
+        """Return account and number.
+
+        Raises:
+            Refused: one of the two is missing or unusable.
+        """
+        if self.fault is not None or self.account is None or self.number is None:
+            raise Refused(*(self.fault or ("no_account", "account and number are missing")))
+        return self.account, self.number
+
+
+class Contacts:
+    """The ``contacts[]`` of one change: who is meant where an update itself does not say it all."""
+
+    __slots__ = ("_by_id", "_list", "sole")
+
+    def __init__(self, contacts: object) -> None:
+        """Take the list as it stands; entries that are no objects are of no use."""
+        self._list: list[object] = contacts if isinstance(contacts, list) else []
+        # Looked up by dictionary: a body may hold thousands of messages and as many contacts.
+        self._by_id: dict[tuple[str, str], dict[str, object]] | None = None
+        only = self._list[0] if len(self._list) == 1 else None
+        self.sole: dict[str, object] | None = only if isinstance(only, dict) else None
+
+    def used_by(self, update: object, list_name: str) -> dict[str, object] | None:
+        """Return the contact that reading this update looks at."""
+        if list_name == "messages" and isinstance(update, dict):
+            return self.of_message(update)
+        return self.sole
+
+    def of_message(self, message: Mapping[str, object]) -> dict[str, object] | None:
+        """Return the contact with the message's phone, else with its user id, else the only one there is."""
+        if len(self._list) < 2:
+            return self.sole
+        if self._by_id is None:
+            self._by_id = self._index()
+        for field, name in (("from", "wa_id"), ("from_user_id", "user_id")):
+            value = message.get(field)
+            if isinstance(value, str) and (name, value) in self._by_id:
+                return self._by_id[name, value]
+        return None
+
+    def _index(self) -> dict[tuple[str, str], dict[str, object]]:
+        by_id: dict[tuple[str, str], dict[str, object]] = {}
+        for contact in self._list:
+            if isinstance(contact, dict):
+                for name in ("wa_id", "user_id"):
+                    value = contact.get(name)
+                    if isinstance(value, str):
+                        by_id.setdefault((name, value), contact)
+        return by_id
+
+
+def status_event(status: Mapping[str, object], origin: Origin, contacts: Contacts) -> Event:
+    """Return the event of one element of ``statuses[]``.
+
+    Raises:
+        Refused: it cannot be counted.
+    """
+    account, number = origin.identified()
+    word = status.get("status")
+    kind = _KINDS.get(word) if isinstance(word, str) else None
+    if kind is None:
+        raise Refused("unknown_kind", f"status: found {shown(word)}")
+    message_id = required_key(status.get("id"), "id", "no_message_id")
+    occurred_at = occurred_seconds(status.get("timestamp"), "timestamp", origin.received_at_ms)
+    participant, (phone, bsuid, parent) = _recipient(status, contacts)
+    pricing, conversation = _object(status, "pricing"), _object(status, "conversation")
+    conversation_origin = _description(
+        _object(conversation, "origin").get("type"), "conversation.origin.type", CONVERSATION_ORIGIN_LENGTH_MAX
+    )
+    model, price_type = pricing.get("pricing_model"), pricing.get("type")
+    return Event(
+        provider="meta",
+        account=account,
+        number=number,
+        kind=kind,
+        message_id=message_id,
+        occurred_at=occurred_at,
+        received_at=origin.received_at_ms,
+        country=resolve(phone, bsuid),
+        user_phone=phone,
+        user_bsuid=bsuid,
+        user_parent_bsuid=parent,
+        participant=participant,
+        number_display=origin.number_display,
+        category=_category(pricing.get("category"), conversation_origin),
+        pricing_model=_PRICING_MODELS.get(model) if isinstance(model, str) else None,
+        pricing_type=_PRICING_TYPES.get(price_type) if isinstance(price_type, str) else None,
+        billable=optional_boolean(pricing.get("billable")),
+        conversation_id=_description(conversation.get("id"), "conversation.id"),
+        conversation_origin=conversation_origin,
+        conversation_expires_at=_expiry(conversation.get("expiration_timestamp")),
+        error_code=_error_code(status.get("errors")) if kind == "failed" else None,
+    )
+
+
+def incoming_event(message: Mapping[str, object], origin: Origin, contacts: Contacts) -> Event:
+    """Return the event of one element of ``messages[]``.
+
+    Raises:
+        Refused: it cannot be counted.
+    """
+    account, number = origin.identified()
+    message_id = required_key(message.get("id"), "id", "no_message_id")
+    occurred_at = occurred_seconds(message.get("timestamp"), "timestamp", origin.received_at_ms)
+    user = _user(message, "from", ("from_user_id",), ("from_parent_user_id", "parent_from_user_id"))
+    phone, bsuid, parent = _identified(_completed(user, contacts.of_message(message)), "from")
+    return Event(
+        provider="meta",
+        account=account,
+        number=number,
+        kind="incoming",
+        message_id=message_id,
+        occurred_at=occurred_at,
+        received_at=origin.received_at_ms,
+        country=resolve(phone, bsuid),
+        user_phone=phone,
+        user_bsuid=bsuid,
+        user_parent_bsuid=parent,
+        number_display=origin.number_display,
+        referral=bool(_object(message, "referral")),
+    )
+
+
+def _recipient(status: Mapping[str, object], contacts: Contacts) -> tuple[str | None, User]:
+    """Return the participant (only of a group status) and the user that a status is about."""
+    if status.get("recipient_type") == "group":
+        # Here recipient_id names the group, and contacts do not say which participant is meant.
+        user = _user(
+            status,
+            "recipient_participant_id",
+            ("recipient_participant_user_id",),
+            ("recipient_participant_parent_user_id", "parent_recipient_participant_user_id"),
+        )
+        phone, bsuid, parent = _identified(user, "recipient_participant_id")
+        return _participant(status, phone, bsuid), (phone, bsuid, parent)
+    user = _user(
+        status,
+        "recipient_id",
+        ("recipient_user_id",),
+        ("recipient_parent_user_id", "parent_recipient_user_id"),
+    )
+    if status.get("recipient_id") is None:
+        user = _completed(user, contacts.sole)
+    return None, _identified(user, "recipient_id")
+
+
+def _participant(status: Mapping[str, object], phone: str | None, bsuid: str | None) -> str | None:
+    """Return the participant's key: the id the status names, in the one spelling that all its statuses share."""
+    named = key_text(status.get("recipient_participant_id"), "recipient_participant_id")
+    return phone or named or bsuid
+
+
+def _user(
+    update: Mapping[str, object], phone_name: str, bsuid_names: tuple[str, ...], parent_names: tuple[str, ...]
+) -> User:
+    phone, bsuid_as_phone = phone_or_bsuid(update.get(phone_name), phone_name)
+    bsuid = _first_key(update, bsuid_names)
+    return phone, bsuid or bsuid_as_phone, _first_key(update, parent_names)
+
+
+def _first_key(update: Mapping[str, object], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = update.get(name)
+        text = key_text(value, name) if value is not None else None
+        if text is not None:
+            return text
+    return None
+
+
+def _completed(user: User, contact: Mapping[str, object] | None) -> User:
+    """Return the user with what is missing taken from a contact, unless that contact is someone else.
+
+    A contact serves all updates of its change, so an unusable value in it is read as absent and refuses none.
+    """
+    phone, bsuid, parent = user
+    if contact is None or (phone is not None and bsuid is not None and parent is not None):
+        return user
+    contact_bsuid = _usable_key(contact.get("user_id"))
+    if bsuid is not None and contact_bsuid is not None and bsuid != contact_bsuid:
+        return user
+    if phone is None:
+        try:
+            phone, contact_bsuid_as_phone = phone_or_bsuid(contact.get("wa_id"), "wa_id")
+        except Refused:
+            contact_bsuid_as_phone = None
+        contact_bsuid = contact_bsuid or contact_bsuid_as_phone
+    return phone, bsuid or contact_bsuid, parent or _usable_key(contact.get("parent_user_id"))
+
+
+def _usable_key(value: object) -> str | None:
+    try:
+        return key_text(value, "contacts[]")
+    except Refused:
+        return None
+
+
+def _identified(user: User, name: str) -> User:
+    if user[0] is None and user[1] is None:
+        raise Refused("no_user", f"{name}: neither a phone nor a user id")
+    return user
+
+
+def _object(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _description(value: object, name: str, length_max: int = KEY_LENGTH_MAX) -> str | None:
+    """Return a text that only describes; None for another type or a longer one.
+
+    Raises:
+        Refused: ``invalid_field`` if it cannot be encoded.
+    """
+    if type(value) is int:
+        return str(value)
+    if type(value) is not str or not value or len(value) > length_max:
+        return None
+    if not value.isprintable():
+        check_encodable(value, name)
+    return value
+
+
+def _category(said: object, conversation_origin: str | None) -> Category | None:
+    """Return the category of the price, or where the price has none, that of the conversation's origin."""
+    if said is None or said == "":
+        said = conversation_origin
+    return _CATEGORIES.get(said) if isinstance(said, str) else None
+
+
+def _expiry(value: object) -> int | None:
+    if value is None:
+        return None
+    try:
+        return optional_seconds(value, "conversation.expiration_timestamp")
+    except Refused:
+        return None
+
+
+def _error_code(errors: object) -> int | None:
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return optional_error_code(first.get("code")) if isinstance(first, dict) else None

@@ -1,0 +1,1 @@
+"""ClickHouse, embedded (chDB) or a server: client, migrations, writer of absolute counters, reader of the totals."""

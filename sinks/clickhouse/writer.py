@@ -1,0 +1,183 @@
+"""Writes absolute counter values to ClickHouse, so that a repeated or re-ordered flush changes nothing.
+
+Owns the order of a flush (rows first, then the progress mark) and the shape of the inserts. Does not own what is
+dirty or when to retry: the caller repeats a flush that failed with ``ClickHouseAway``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Final, NamedTuple
+
+from schemas.rows import FAMILIES, CounterKey, Family, FamilySchema
+from sinks.clickhouse.client import ClientPool
+
+_EPOCH: Final = date(1970, 1, 1)
+_MONTHS_PER_INSERT_MAX: Final = 90
+"""ClickHouse refuses an insert into more than 100 partitions of a table (``max_partitions_per_insert_block``)."""
+_DAYS_PER_INSERT_MAX: Final = _MONTHS_PER_INSERT_MAX * 28
+
+
+class CounterRow(NamedTuple):
+    """One counter: its key as in ``schemas.rows``, the absolute values of its measures, and the commit sequence."""
+
+    key: CounterKey
+    values: tuple[int, ...]
+    version: int
+
+
+class Progress(NamedTuple):
+    """How far a partition's rows are in ClickHouse: commit sequence and next source offset."""
+
+    sequence: int
+    source_offset: int
+
+
+class ClickHouseWriter:
+    """Blocking writer; call it in a thread. Safe for several threads: each has its own client of the pool.
+
+    Every method raises ``ClickHouseAway`` (retry later) or ``ClickHouseRefused`` (stop, a person must act).
+    """
+
+    def __init__(self, clients: ClientPool, generation: int = 0) -> None:
+        """Take the clients, and the generation that the rows and the progress belong to."""
+        self._clients = clients
+        self._generation = generation
+
+    def read_installation(self) -> str | None:
+        """Return the installation id that this database belongs to, or None if it belongs to none yet."""
+        rows = self._clients.get().query("SELECT id FROM installation ORDER BY created_at, id LIMIT 1")
+        return str(rows[0][0]) if rows else None
+
+    def write_installation(self, id: str) -> None:  # noqa: A002
+        """Mark the database as belonging to an installation. The first id stays: a second one is never read."""
+        columns = [[id], [datetime.now(UTC)]]
+        self._clients.get().insert("installation", ("id", "created_at"), columns)
+
+    def read_progress(self, partition: int) -> Progress | None:
+        """Return the newest progress mark of a partition in this generation, or None if it has none."""
+        rows = self._clients.get().query(
+            "SELECT sequence, source_offset FROM flush_progress"
+            " WHERE partition = {partition:UInt16} AND generation = {generation:UInt16}"
+            " ORDER BY sequence DESC, flushed_at DESC LIMIT 1",
+            {"partition": partition, "generation": self._generation},
+        )
+        return Progress(*rows[0]) if rows else None
+
+    def has_rows(self) -> bool:
+        """Tell whether any counter row of any generation is there (ClickHouse is not empty)."""
+        tables = " UNION ALL ".join(
+            f"(SELECT 1 FROM {schema.table} LIMIT 1)"  # noqa: S608 - names of our own tables
+            for schema in FAMILIES.values()
+        )
+        return bool(self._clients.get().query(f"SELECT 1 FROM ({tables}) LIMIT 1"))  # noqa: S608
+
+    def flush(
+        self,
+        partition: int,
+        rows: Sequence[CounterRow],
+        progress: Progress,
+        *,
+        chunk_rows: int = 50_000,
+        on_step: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write the rows of one partition, then its progress; return once all of it is acknowledged.
+
+        Args:
+            partition: the events partition that the rows were counted in.
+            rows: absolute values in any order; a newer version of a key wins wherever it stands.
+            progress: what ClickHouse holds once the rows are in.
+            chunk_rows: rows per insert.
+            on_step: called with "after-chunk" after each insert, "before-progress" and "after-progress"; a seam
+                for tests that kill the process between the steps.
+
+        Raises:
+            ClickHouseAway: the outcome is unknown, some rows may be in, the progress mark may even be; flush again.
+            ClickHouseRefused: ClickHouse will not take these rows however often they come.
+        """
+        step = on_step or _no_step
+        client = self._clients.get()
+        for schema, chunk in _chunks(rows, chunk_rows):
+            columns = _columns(schema, chunk, partition, self._generation)
+            client.insert(schema.table, column_names(schema), columns)
+            step("after-chunk")
+        step("before-progress")
+        mark = [partition, self._generation, progress.sequence, progress.source_offset, datetime.now(UTC)]
+        client.insert("flush_progress", _PROGRESS_COLUMNS, [[value] for value in mark])
+        step("after-progress")
+
+
+_PROGRESS_COLUMNS: Final = ("partition", "generation", "sequence", "source_offset", "flushed_at")
+
+
+def column_names(schema: FamilySchema) -> tuple[str, ...]:
+    """Return the columns of a family's table, in storage order."""
+    return (*schema.dimensions, *schema.measures, "partition", "generation", "version")
+
+
+def _no_step(_: str) -> None:
+    """Do nothing between the steps."""
+
+
+def _chunks(
+    rows: Sequence[CounterRow], chunk_rows: int
+) -> Iterator[tuple[FamilySchema, Sequence[CounterRow]]]:
+    """Cut the rows into inserts: one family each, at most ``chunk_rows`` rows and few enough months."""
+    by_family: dict[int | str, list[CounterRow]] = {}
+    for row in rows:
+        by_family.setdefault(row.key[0], []).append(row)
+    for family in sorted(by_family):
+        schema = FAMILIES[Family(family)]
+        for group in _within_months(by_family[family]):
+            pending = iter(group)
+            while chunk := list(islice(pending, chunk_rows)):
+                yield schema, chunk
+
+
+def _within_months(rows: list[CounterRow]) -> Iterator[list[CounterRow]]:
+    """Split rows that span too many month partitions for one insert; usually there is nothing to split."""
+    days = [_day(row) for row in rows]
+    if max(days) - min(days) < _DAYS_PER_INSERT_MAX:
+        yield rows
+        return
+    spans: dict[int, list[CounterRow]] = {}
+    for row, day in zip(rows, days, strict=True):
+        spans.setdefault(day // _DAYS_PER_INSERT_MAX, []).append(row)
+    yield from (spans[span] for span in sorted(spans))
+
+
+def _day(row: CounterRow) -> int:
+    day = row.key[1]
+    assert isinstance(day, int)
+    return day
+
+
+def _columns(
+    schema: FamilySchema, rows: Sequence[CounterRow], partition: int, generation: int
+) -> list[Sequence[object]]:
+    """Turn rows into columns in the order of ``column_names``."""
+    keys = list(zip(*(row.key for row in rows), strict=True))
+    values = list(zip(*(row.values for row in rows), strict=True))
+    if len(keys) != len(schema.dimensions) + 1 or len(values) != len(schema.measures):
+        raise ValueError(
+            f"rows of family {schema.table}: found {len(keys) - 1} dimensions and {len(values)} measures, "
+            f"expected {len(schema.dimensions)} and {len(schema.measures)}"
+        )
+    count = len(rows)
+    return [
+        [_date(day) for day in keys[1]],
+        *keys[2:],
+        *values,
+        [partition] * count,
+        [generation] * count,
+        [row.version for row in rows],
+    ]
+
+
+@lru_cache(maxsize=1 << 14)
+def _date(day: int | str) -> date:
+    """Return the date of a day number (days since 1970-01-01)."""
+    return _EPOCH + timedelta(days=int(day))

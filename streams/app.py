@@ -1,0 +1,64 @@
+"""The Faust app: one agent on ``events``, one on the input topics. Thin on purpose (design decision 8).
+
+Agents take raw bytes with ``noack()`` and hand each record to the ordered task of its partition; Faust never
+commits these partitions, decodes nothing and restarts nothing. Whatever fails ends the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+
+from schemas.topics import CONSUMER_GROUP, EVENTS, INPUT_TOPICS
+
+TakeRecord = Callable[[str, int, int, bytes, int], Awaitable[None]]
+"""``take(topic, partition, offset, value, time in UTC milliseconds)``"""
+
+_BUFFERED_RECORDS_MAX = 256
+
+
+def create_app(broker: str, partitions: int, take: TakeRecord) -> faust.App:
+    """Return the app over a broker address; nothing is connected yet.
+
+    Args:
+        broker: ``embedded:///path`` (or another transport of Faust).
+        partitions: of the events topic.
+        take: called for each record, in the order of each partition; waits while the partition is busy.
+    """
+    app = faust.App(
+        CONSUMER_GROUP,
+        broker=broker,
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_buffer_maxsize=_BUFFERED_RECORDS_MAX,
+        stream_wait_empty=False,
+        # We never acknowledge through Faust, so its watch for commits that do not move would only alarm.
+        broker_commit_livelock_soft_timeout=10**9,
+        logging_config={"version": 1, "disable_existing_loggers": False},
+    )
+    _add_agent(app, "meter", [EVENTS], partitions, take)
+    _add_agent(app, "normalize", list(INPUT_TOPICS), 1, take)
+    return app
+
+
+def _add_agent(app: faust.App, name: str, topics: list[str], partitions: int, take: TakeRecord) -> None:
+    topic = app.topic(
+        *topics,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        partitions=partitions,
+    )
+
+    async def hand_over(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            time_ms = int((message.timestamp or 0) * 1000)
+            await take(message.topic, message.partition, message.offset, message.value or b"", time_ms)
+
+    app.agent(topic, name=name)(hand_over)

@@ -1,0 +1,65 @@
+"""Rows that ClickHouse does not have yet: the newest committed value of each, and how far the commits have come.
+
+Shared between a partition's task, which adds, and the flusher, which takes; both run on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from schemas.rows import CounterKey
+from sinks.clickhouse.writer import CounterRow, Progress
+
+
+class DirtyRows:
+    """What one partition still owes ClickHouse."""
+
+    def __init__(self, partition: int, flushed: Progress) -> None:
+        """Start from what ClickHouse says it has."""
+        self.partition = partition
+        self.flushed = flushed
+        self.committed = flushed
+        self.oldest_change_ms = 0
+        """When the oldest unflushed commit was made (UTC milliseconds); 0 = nothing is owed."""
+        self._rows: dict[CounterKey, CounterRow] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rows owed."""
+        return len(self._rows)
+
+    @property
+    def owes(self) -> bool:
+        """Tell whether ClickHouse is behind, be it only in its progress mark."""
+        return self.committed != self.flushed
+
+    def add(self, rows: Mapping[CounterKey, tuple[int, ...]], committed: Progress, now_ms: int) -> None:
+        """Note a commit: its rows, and how far it goes."""
+        for key, values in rows.items():
+            self._rows[key] = CounterRow(key, values, committed.sequence)
+        if committed != self.flushed and not self.oldest_change_ms:
+            self.oldest_change_ms = now_ms
+        self.committed = committed
+
+    def restore(self, rows: dict[CounterKey, CounterRow], committed: Progress, now_ms: int) -> None:
+        """Owe the rows that a restored state has and ClickHouse has not."""
+        self._rows = rows
+        self.committed = committed
+        if self.owes:
+            self.oldest_change_ms = now_ms
+
+    def take(self) -> tuple[list[CounterRow], Progress]:
+        """Hand out everything owed, for one flush, which ends in ``flushed_until`` or ``give_back``."""
+        rows = list(self._rows.values())
+        self._rows = {}
+        self.oldest_change_ms = 0
+        return rows, self.committed
+
+    def flushed_until(self, progress: Progress) -> None:
+        """Note that ClickHouse acknowledged everything up to ``progress``."""
+        self.flushed = progress
+
+    def give_back(self, rows: Iterable[CounterRow], now_ms: int) -> None:
+        """Owe rows again whose flush failed, unless a newer value came meanwhile."""
+        for row in rows:
+            self._rows.setdefault(row.key, row)
+        self.oldest_change_ms = self.oldest_change_ms or now_ms

@@ -1,0 +1,124 @@
+"""Brings committed rows to ClickHouse: by time or size, again and again until it took them.
+
+Only committed values are flushed, each with the commit that last changed it, so a flush may be repeated or cut
+short anywhere (design decision 5). While ClickHouse is away, rows stay owed: they are absolute values, so however
+long it is away there is at most one per counter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sinks.clickhouse.client import ClickHouseAway
+from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
+from streams.dirty import DirtyRows
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlushLimits:
+    """When a flush starts."""
+
+    interval_seconds: float = 0.5
+    rows_max: int = 20_000
+    """A flush starts at once when this many rows are owed."""
+
+
+class Flusher:
+    """Flushes all partitions of this process, one after the other, from one thread of its own."""
+
+    def __init__(
+        self,
+        writer: ClickHouseWriter,
+        partitions: Sequence[DirtyRows],
+        limits: FlushLimits,
+        observe: Callable[[int, float, bool], None],
+        now_ms: Callable[[], int],
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Take the writer and what is owed.
+
+        Args:
+            writer: of ClickHouse; blocking, so it is called in the flusher's thread.
+            partitions: what each partition owes.
+            limits: when a flush starts.
+            observe: called after each flush with rows, seconds and whether it succeeded.
+            now_ms: the clock, UTC milliseconds.
+            on_step: called between the steps of a flush; the crash tests end the process in it.
+        """
+        self._writer = writer
+        self._partitions = partitions
+        self._limits = limits
+        self._observe = observe
+        self._now_ms = now_ms
+        self._on_step = on_step
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._flushed = asyncio.Condition()
+        self._retry_seconds = 0.0
+
+    async def run(self) -> None:
+        """Flush until cancelled.
+
+        Raises:
+            ClickHouseRefused: ClickHouse will not take the rows however often they come; the process must end.
+        """
+        while True:
+            await self._pause()
+            for dirty in self._partitions:
+                if dirty.owes:
+                    await self._flush(dirty)
+            async with self._flushed:
+                self._flushed.notify_all()
+
+    async def _pause(self) -> None:
+        """Wait for the interval, or less when many rows are owed, or longer when ClickHouse is away."""
+        waited = 0.0
+        step = self._limits.interval_seconds / 10
+        while waited < max(self._limits.interval_seconds, self._retry_seconds):
+            await asyncio.sleep(step)
+            waited += step
+            if not self._retry_seconds and sum(map(len, self._partitions)) >= self._limits.rows_max:
+                return
+
+    async def _flush(self, dirty: DirtyRows) -> None:
+        rows, progress = dirty.take()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            await loop.run_in_executor(self._thread, self._write, dirty.partition, rows, progress)
+        except ClickHouseAway as error:
+            dirty.give_back(rows, self._now_ms())
+            self._retry_seconds = min(_RETRY_SECONDS_MAX, max(1.0, self._retry_seconds * 2))
+            _log.warning("ClickHouse is away, trying again in %.0f s: %s", self._retry_seconds, error)
+            self._observe(len(rows), loop.time() - started, False)
+        except BaseException:
+            dirty.give_back(rows, self._now_ms())
+            raise
+        else:
+            self._retry_seconds = 0.0
+            dirty.flushed_until(progress)
+            self._observe(len(rows), loop.time() - started, True)
+
+    def _write(self, partition: int, rows: Sequence[CounterRow], progress: Progress) -> None:
+        self._writer.flush(partition, rows, progress, on_step=self._on_step)
+
+    async def wait_until(self, source_offsets: dict[int, int]) -> None:
+        """Return once ClickHouse has everything before the given next offsets, by partition."""
+        by_partition = {dirty.partition: dirty for dirty in self._partitions}
+        async with self._flushed:
+            await self._flushed.wait_for(
+                lambda: all(
+                    by_partition[partition].flushed.source_offset >= offset
+                    for partition, offset in source_offsets.items()
+                )
+            )
+
+    def close(self) -> None:
+        """End the flusher's thread after the flush under way."""
+        self._thread.shutdown(wait=True)

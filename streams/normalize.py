@@ -1,0 +1,88 @@
+"""Records of the input topics: bodies of platform teams that already have Kafka, turned into events.
+
+Owns which parser reads a record. The events, the dead letters and the input's own offset are committed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from schemas.canonical import parse as parse_canonical
+from schemas.codec import encode_batch, partition_of
+from schemas.dead_letter import dead_letter_of, encode_dead_letter
+from schemas.events import Event, Parsed, Refusal
+from schemas.meta import parse as parse_meta
+from schemas.redact import without_text
+from schemas.refusing import UnparseableBody
+from schemas.topics import DEAD_LETTER, EVENTS
+from streams.embedded.log import Append, Record
+
+BATCH_EVENTS_MAX = 500
+
+
+def parse_record(value: bytes, received_at_ms: int) -> Parsed:
+    """Read one record: a Meta webhook body if it has ``entry``, else canonical events.
+
+    A record that is neither becomes one refusal; nothing is raised.
+    """
+    try:
+        if _is_webhook(value):
+            return parse_meta(value, received_at_ms)
+        return parse_canonical(value, received_at_ms)
+    except UnparseableBody as error:
+        return Parsed(refusals=[Refusal("malformed", str(error), redacted(value))])
+
+
+def parse_events(value: bytes, received_at_ms: int) -> tuple[list[Event], list[Refusal]]:
+    """Read a JSON record of the ``events`` topic: canonical, from a producer of one's own."""
+    parsed = parse_record(value, received_at_ms)
+    return parsed.events, parsed.refusals
+
+
+def redacted(value: bytes) -> bytes:
+    """Return a body without message text, or nothing of it when it is not even JSON."""
+    try:
+        return orjson.dumps(without_text(orjson.loads(value)))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return b'{"unreadable_bytes": %d}' % len(value)
+
+
+def _is_webhook(value: bytes) -> bool:
+    try:
+        body = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(body, dict) and "entry" in body
+
+
+def event_appends(events: Iterable[Event], partition_count: int, now_ms: int) -> list[Append]:
+    """Return batch records for events, each in the partition that owns its user."""
+    by_partition: dict[int, list[Event]] = {}
+    for event in events:
+        by_partition.setdefault(partition_of(event.account, event.user_key, partition_count), []).append(
+            event
+        )
+    return [
+        Append(
+            EVENTS,
+            partition,
+            [
+                Record(None, encode_batch(own[start : start + BATCH_EVENTS_MAX]), now_ms)
+                for start in range(0, len(own), BATCH_EVENTS_MAX)
+            ],
+        )
+        for partition, own in by_partition.items()
+    ]
+
+
+def refusal_appends(refusals: Sequence[Refusal], now_ms: int, source: str) -> list[Append]:
+    """Return the dead letters of refusals."""
+    if not refusals:
+        return []
+    letters = [
+        Record(None, encode_dead_letter(dead_letter_of(refusal, now_ms, source)), now_ms)
+        for refusal in refusals
+    ]
+    return [Append(DEAD_LETTER, 0, letters)]

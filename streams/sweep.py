@@ -1,0 +1,137 @@
+"""The sweep: moves an account's cut and forgets what lies before it, a bounded number of users per commit.
+
+Owns when a cut moves (metering.md §6). The new cut is committed first; from then on earlier events are late, and
+users are folded when next looked at, by an event or by this walk, so a crash in the middle loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from metering.rules import DAY_SECONDS
+from metering.storage import account_prefix, expired_item, is_head_key, split_key
+from schemas.rows import CounterKey
+from streams.accounts import AccountRecord
+from streams.counters import account_rows_prefix, decode_key, decode_value
+from streams.folding import fold_cached, removal_if_empty
+from streams.processor import Processor, Step
+from streams.store import Table
+from streams.users import CachedUser
+
+SWEEP_EVERY_SECONDS = DAY_SECONDS
+"""A cut moves once the account's time has gone on by this much: state is walked once a day, not at each event."""
+_RECORDS_PER_STEP = 500
+_FIRST_DAY = -(1 << 31)
+
+
+class Sweep:
+    """Walks the accounts of one partition whose time has gone on."""
+
+    def __init__(self, processor: Processor) -> None:
+        """Sweep a processor's accounts."""
+        self._processor = processor
+        self._under_way: Iterator[Step] | None = None
+
+    def next_step(self, now_seconds: int, flushed_sequence: int) -> Step | None:
+        """Return the next step to commit, or None when nothing is to be forgotten now.
+
+        Args:
+            now_seconds: the receiver's clock, for holds that ran out.
+            flushed_sequence: rows changed by later commits are not in ClickHouse yet and must stay.
+        """
+        if self._under_way is None:
+            account = self._due(now_seconds)
+            if account is None:
+                return None
+            self._under_way = self._steps(account, flushed_sequence)
+        step = next(self._under_way, None)
+        if step is None:
+            self._under_way = None
+        return step
+
+    def _due(self, now_seconds: int) -> str | None:
+        for account, record in self._processor.accounts.items():
+            if record.swept < record.cut or self._may_move(record, now_seconds):
+                return account
+        return None
+
+    def _may_move(self, record: AccountRecord, now_seconds: int) -> bool:
+        if any(expires_at > now_seconds for expires_at in record.holds.values()):
+            return False
+        target = self._target(record)
+        return target > 0 and target >= record.cut + SWEEP_EVERY_SECONDS
+
+    def _target(self, record: AccountRecord) -> int:
+        return record.newest_at - self._processor.config.retention.horizon_seconds
+
+    def _steps(self, account: str, flushed_sequence: int) -> Iterator[Step]:
+        record = self._processor.accounts[account]
+        if record.swept == record.cut:
+            record.cut = self._target(record)
+            yield self._finished(Step(), account)
+        after: bytes | None = None
+        while True:
+            store = self._processor.store
+            page = list(islice(store.scan(Table.USERS, account_prefix(account), after), _RECORDS_PER_STEP))
+            if not page:
+                break
+            after = page[-1][0]
+            step = self._fold_page(page, account)
+            if step.writes[Table.USERS]:
+                yield self._finished(step, account)
+        record.swept = record.cut
+        yield self._finished(self._drop_rows(account, flushed_sequence), account)
+
+    def _finished(self, step: Step, account: str) -> Step:
+        processor = self._processor
+        return processor.finish(step, [account], processor.record.source_offset)
+
+    def _fold_page(self, page: list[tuple[bytes, bytes]], account: str) -> Step:
+        processor = self._processor
+        step = Step()
+        writes = step.writes[Table.USERS]
+        record, rules = processor.accounts[account], processor.rules(account)
+        retention = processor.config.retention
+        marks_until = (record.cut - retention.expired_mark_seconds) // DAY_SECONDS
+        writes.update(
+            (key, None)
+            for key, value in page
+            if expired_item(key) is not None and int.from_bytes(value) < marks_until
+        )
+        keys = [split_key(key) for key, _ in page if is_head_key(key)]
+        changed: list[CachedUser] = []
+        for key, cached in processor.users.load(keys).items():
+            writes.update(fold_cached(cached, record.cut, retention, rules))
+            removal = removal_if_empty(cached)
+            if removal:
+                writes.update(removal)
+                processor.users.forget(key)
+            else:
+                changed.append(cached)
+        writes.update(processor.users.writes(changed))
+        return step
+
+    def _drop_rows(self, account: str, flushed_sequence: int) -> Step:
+        """Drop counter rows of days that no kept message can change, if all of them are in ClickHouse."""
+        processor = self._processor
+        record = processor.accounts[account]
+        retention = processor.config.retention
+        floor_at = record.cut - retention.message_seconds - retention.horizon_seconds
+        floor_day = processor.rules(account).calendar.day(floor_at) if floor_at > 0 else _FIRST_DAY
+        step = Step()
+        dropped: list[CounterKey] = []
+        for stored_key, value in processor.store.scan(Table.COUNTERS, account_rows_prefix(account)):
+            key = decode_key(stored_key)
+            day, sequence = key[1], decode_value(value)[0]
+            assert isinstance(day, int)
+            if day >= floor_day:
+                break
+            if sequence > flushed_sequence:
+                # Not acknowledged by ClickHouse: all of them stay until the next sweep.
+                return Step()
+            step.writes[Table.COUNTERS][stored_key] = None
+            dropped.append(key)
+        record.floor_day = max(record.floor_day, floor_day)
+        processor.counters.forget(dropped)
+        return step

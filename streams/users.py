@@ -1,0 +1,92 @@
+"""The users table of a partition: loads users, keeps the hot ones decoded, and writes back what changed.
+
+Owns the cache. A user in the cache is always what the store holds plus the changes of the commit under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from metering.meter import MeteredUser
+from metering.storage import UserRecord, Writes, expired_key, head_key, user_prefix
+from streams.store import PartitionStore, Table
+
+UserKey = tuple[str, str]
+"""``(account, user key)``"""
+
+
+class CachedUser:
+    """A decoded user with its stored form."""
+
+    __slots__ = ("metered", "record")
+
+    def __init__(self, record: UserRecord) -> None:
+        """Wrap a decoded record."""
+        self.record = record
+        self.metered = MeteredUser(record.user)
+
+
+class Users:
+    """The users of one partition.
+
+    The cache has two generations: what is used moves to the young one; when that is full the old one is let go.
+    So the hot users stay decoded and memory is bounded without a list to maintain.
+    """
+
+    def __init__(self, store: PartitionStore, cached_users_max: int) -> None:
+        """Work on a partition's store, keeping up to about ``cached_users_max`` users decoded."""
+        self._store = store
+        self._young_max = max(1, cached_users_max // 2)
+        self._young: dict[UserKey, CachedUser] = {}
+        self._old: dict[UserKey, CachedUser] = {}
+
+    def load(self, keys: Iterable[UserKey]) -> dict[UserKey, CachedUser]:
+        """Return users by key, new ones empty, reading those that are not cached in one go."""
+        found: dict[UserKey, CachedUser] = {}
+        missing: list[UserKey] = []
+        for key in keys:
+            cached = self._young.get(key) or self._old.get(key)
+            if cached is None:
+                missing.append(key)
+            else:
+                found[key] = cached
+        prefixes = [user_prefix(*key) for key in missing]
+        heads = self._store.get_many(Table.USERS, [head_key(prefix) for prefix in prefixes])
+        for key, prefix, head in zip(missing, prefixes, heads, strict=True):
+            found[key] = CachedUser(UserRecord(prefix, head, self._read))
+        self._young.update(found)
+        return found
+
+    def _read(self, keys: list[bytes]) -> list[bytes | None]:
+        return self._store.get_many(Table.USERS, keys)
+
+    def is_cached(self, key: UserKey) -> bool:
+        """Tell whether a user is decoded already."""
+        return key in self._young or key in self._old
+
+    def expired(self, candidates: list[tuple[UserKey, bytes]]) -> dict[UserKey, set[bytes]]:
+        """Return which of the given items were dropped earlier, by user."""
+        keys = [expired_key(user_prefix(*user), item) for user, item in candidates]
+        result: dict[UserKey, set[bytes]] = {}
+        for (user, item), mark in zip(candidates, self._store.get_many(Table.USERS, keys), strict=True):
+            if mark is not None:
+                result.setdefault(user, set()).add(item)
+        return result
+
+    def writes(self, changed: Iterable[CachedUser]) -> Writes:
+        """Return the records to write for changed users, and take their changes as written."""
+        result: Writes = {}
+        for cached in changed:
+            result.update(cached.record.writes(cached.metered.touched_items))
+            cached.metered.touched_items.clear()
+        return result
+
+    def after_commit(self) -> None:
+        """Let the old generation go when the young one is full."""
+        if len(self._young) > self._young_max:
+            self._old, self._young = self._young, {}
+
+    def forget(self, key: UserKey) -> None:
+        """Forget a user whose record was removed."""
+        self._young.pop(key, None)
+        self._old.pop(key, None)

@@ -1,0 +1,126 @@
+"""Partitions without a log: processors over real stores, commits applied at once, crashes by throwing them away.
+
+Owns the stand-in for log and ClickHouse. What is under test (processor, sweep, store) is the real thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+from metering.calendar import ZoneRules
+from metering.rules import shipped_regimes
+from schemas.codec import encode_batch, partition_of
+from schemas.events import Event, Refusal
+from schemas.rows import CounterKey
+from streams.processor import Processor, ProcessorConfig, SourceRecord, Step
+from streams.store import PartitionStore, Table
+from streams.sweep import Sweep
+
+REGIMES = shipped_regimes()
+
+
+def no_json(value: bytes, _time_ms: int) -> tuple[list[Event], list[Refusal]]:
+    """Read nothing: these tests write batch records only."""
+    raise AssertionError(f"unexpected record {value[:20]!r}")
+
+
+class Partition:
+    """One partition with its log, store and the rows that ClickHouse would hold."""
+
+    def __init__(self, directory: Path, number: int, count: int, zone_of: Callable[[str], str]) -> None:
+        """Start empty in a directory."""
+        self.directory = directory
+        self.log: list[bytes] = []
+        self.rows: dict[CounterKey, tuple[int, ...]] = {}
+        self.refusals: list[Refusal] = []
+        self._zone_of = zone_of
+        self._number, self._count = number, count
+        self.store = PartitionStore(directory)
+        self.processor = self._new_processor()
+        self.sweep = Sweep(self.processor)
+
+    def _new_processor(self) -> Processor:
+        def zones(account: str) -> ZoneRules:
+            return (("", self._zone_of(account)),)
+
+        config = ProcessorConfig(
+            self._number, self._count, "installation", REGIMES, zones, no_json, cached_users_max=3
+        )
+        return Processor(self.store, config, now_seconds=2_000_000_000)
+
+    def crash(self) -> None:
+        """Lose everything that is only in memory."""
+        self.store.close()
+        self.store = PartitionStore(self.directory)
+        self.processor = self._new_processor()
+        self.sweep = Sweep(self.processor)
+
+    def commit(self, step: Step) -> None:
+        """Make a step durable."""
+        self.store.apply(step.writes, {})
+        self.processor.after_commit()
+        self.rows.update(step.rows)
+        self.refusals += step.refusals
+
+    def work(self, random: Random, *, sweep_share: float = 0.0, crash_share: float = 0.0) -> None:
+        """Process everything in the log, in random cuts, with sweeps and crashes in between."""
+        while (offset := self.processor.record.source_offset) < len(self.log):
+            records: Sequence[SourceRecord] = [
+                (position, self.log[position], 0)
+                for position in range(offset, min(len(self.log), offset + random.choice((1, 2, 5, 50))))
+            ]
+            step = self.processor.process(records, 2_000_000_000)
+            if random.random() < crash_share:
+                self.crash()  # before the commit: the step never was
+                continue
+            self.commit(step)
+            if random.random() < crash_share:
+                self.crash()
+            if random.random() < sweep_share:
+                self.run_sweep(random, crash_share)
+
+    def run_sweep(self, random: Random, crash_share: float = 0.0) -> None:
+        """Sweep until nothing is left to forget, or a crash."""
+        while (step := self.sweep.next_step(2_000_000_000, self.processor.record.sequence)) is not None:
+            if random.random() < crash_share:
+                self.crash()
+                return
+            self.commit(step)
+
+    def state_records(self) -> int:
+        """Return the number of records in the users table, marks of dropped items aside."""
+        return sum(1 for key, _ in self.store.scan(Table.USERS) if key.split(b"\0", 2)[2][:1] != b"x")
+
+
+class Partitions:
+    """All partitions of a small installation."""
+
+    def __init__(self, directory: Path, count: int, zone_of: Callable[[str], str]) -> None:
+        """Start empty."""
+        self.partitions = [Partition(directory / str(n), n, count, zone_of) for n in range(count)]
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Append events as batch records to the partitions that own them."""
+        by_partition: dict[int, list[Event]] = {}
+        for event in events:
+            owner = partition_of(event.account, event.user_key, len(self.partitions))
+            by_partition.setdefault(owner, []).append(event)
+        for owner, own in by_partition.items():
+            self.partitions[owner].log.append(encode_batch(own))
+
+    def totals(self) -> dict[CounterKey, tuple[int, ...]]:
+        """Return the sums over partitions, rows that are all zero left out; no cell may be negative."""
+        result: dict[CounterKey, tuple[int, ...]] = {}
+        for partition in self.partitions:
+            for key, values in partition.rows.items():
+                assert min(values) >= 0, f"negative cell {key}: {values}"
+                known = result.get(key, (0,) * len(values))
+                result[key] = tuple(one + other for one, other in zip(known, values, strict=True))
+        return {key: values for key, values in result.items() if any(values)}
+
+    def close(self) -> None:
+        """Close the stores."""
+        for partition in self.partitions:
+            partition.store.close()
