@@ -39,6 +39,7 @@ from gateway.app import create_app
 from gateway.batching import BatchingAppender, BatchingLimits
 from gateway.server import server_config
 from runtime.clock import SystemClock
+from runtime.memory import settle
 from runtime.metrics import Metrics
 from runtime.settings import GatewaySettings, Settings
 
@@ -84,6 +85,7 @@ def serve(kind: str, descriptor: int) -> None:
     settings = Settings(gateway=GatewaySettings(app_secrets=(SecretStr(SECRET),)))
     app = bare_app() if kind == "bare" else gateway_app(settings)
     listening = socket.socket(fileno=descriptor)
+    settle()
     uvicorn.Server(server_config(app, settings.gateway)).run([listening])
 
 

@@ -10,6 +10,7 @@ from cli.intake import PARSERS, LineIntake
 from schemas.dead_letter import UnreadableDeadLetter, decode_dead_letter
 from schemas.topics import DEAD_LETTER
 from streams.embedded.log import EmbeddedLog, OffsetOutOfRange
+from streams.normalize import is_webhook
 
 
 class DeadLetters:
@@ -35,8 +36,8 @@ class DeadLetters:
         total = Intake()
         for letter_id in ids:
             payload = self._payload(letter_id)
-            input_format = "meta" if payload.lstrip().startswith(b'{"object"') else "canonical"
-            total.add(await self._intake.take([payload], PARSERS[input_format], letter_id, "replay"))
+            parse = PARSERS["meta" if is_webhook(payload) else "canonical"]
+            total.add(await self._intake.take([payload], parse, letter_id, "replay"))
         return total
 
     def _payload(self, letter_id: int) -> bytes:

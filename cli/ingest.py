@@ -10,7 +10,7 @@ import gzip
 import io
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -123,7 +123,7 @@ async def _ingest_file(engine: Engine, path: Path, input_format: InputFormat, ho
     return total
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     if str(path) == "-":
         return click.get_binary_stream("stdin")
     if path.suffix == ".gz":
@@ -136,7 +136,7 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _chunks(stream: IO[bytes]) -> Iterator[list[bytes]]:
+def _chunks(stream: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Yield lists of lines, large enough to be cheap and small enough to be held in memory."""
     lines: list[bytes] = []
     size = 0

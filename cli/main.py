@@ -1,6 +1,7 @@
 """The ``convometer`` command: its verbs, loaded one by one when they are called.
 
-Owns the list of verbs. Loading lazily keeps ``--help`` and ``generate`` free of the database engine's start-up time.
+Owns the list of verbs and their summaries. Loading lazily keeps ``--help`` and ``generate`` free of the database
+engine's start-up time.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from importlib.metadata import version
 
 import click
 
-VERBS: dict[str, tuple[str, str]] = {
-    "run": ("cli.run", "run"),
-    "ingest": ("cli.ingest", "ingest"),
-    "usage": ("cli.query", "usage"),
-    "conversations": ("cli.query", "conversations"),
-    "incoming": ("cli.query", "incoming"),
-    "active-users": ("cli.query", "active_users"),
-    "migrate": ("cli.migrate", "migrate_command"),
-    "doctor": ("cli.doctor", "doctor"),
-    "dlq": ("cli.dlq", "dlq"),
-    "generate": ("cli.generate", "generate"),
+VERBS: dict[str, tuple[str, str, str]] = {
+    "run": ("cli.run", "run", "Run everything on this machine, in the foreground."),
+    "ingest": ("cli.ingest", "ingest", "Feed files of webhook bodies or events."),
+    "usage": ("cli.query", "usage", "Outgoing messages by day, number, country and category."),
+    "conversations": (
+        "cli.query",
+        "conversations",
+        "24-hour conversations by day, number, country and type.",
+    ),
+    "incoming": ("cli.query", "incoming", "Incoming messages by day, number and country."),
+    "active-users": ("cli.query", "active_users", "Monthly active users by account and number."),
+    "dlq": ("cli.dlq", "dlq", "Look at what could not be counted, and send it again."),
+    "doctor": ("cli.doctor", "doctor", "Check an installation and say what to do."),
+    "migrate": ("cli.migrate", "migrate_command", "Bring ClickHouse to the schema of this version."),
+    "generate": ("cli.generate", "generate", "Write realistic webhook traffic with a known truth."),
 }
+"""Verb to module, attribute and summary."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a verb's module when the verb is looked up."""
+    """A group that imports a verb's module when the verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the verbs in the order of the table above."""
@@ -35,10 +41,15 @@ class LazyGroup(click.Group):
         """Import and return a verb."""
         if cmd_name not in VERBS:
             return None
-        module, attribute = VERBS[cmd_name]
+        module, attribute, _ = VERBS[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, summary) for verb, (_, _, summary) in VERBS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

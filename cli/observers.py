@@ -16,9 +16,14 @@ def worker_observers(metrics: Metrics, on_step: Callable[[str], None] = lambda _
         committed=lambda partition, step, seconds: _committed(metrics, partition, step, seconds),
         flushed=lambda rows, seconds, succeeded: _flushed(metrics, rows, seconds, succeeded),
         ignored=metrics.count_ignored,
-        refused=lambda reason: (metrics.count_refused(reason), metrics.count_dead_letters(reason))[0],
+        refused=lambda reason: _refused(metrics, reason),
         on_step=on_step,
     )
+
+
+def _refused(metrics: Metrics, reason: str) -> None:
+    metrics.count_refused(reason)
+    metrics.count_dead_letters(reason)
 
 
 def _committed(metrics: Metrics, partition: int, step: Step, seconds: float) -> None:

@@ -17,6 +17,7 @@ import orjson
 
 from cli.context import common_options, engine_of, run_async, settings_of
 from cli.engine import QueryName, Row
+from cli.main import VERBS
 from sinks.clickhouse.reader import Filters
 
 OutputFormat = Literal["table", "ndjson", "csv"]
@@ -26,8 +27,8 @@ def _as_date(_: click.Context, __: click.Parameter, value: datetime | None) -> d
     return value.date() if value else None
 
 
-def _query_command(name: QueryName, summary: str) -> click.Command:
-    @click.command(name, help=summary)
+def _query_command(name: QueryName) -> click.Command:
+    @click.command(name, help=VERBS[name][2])
     @click.option(
         "--from",
         "first_day",
@@ -53,7 +54,7 @@ def _query_command(name: QueryName, summary: str) -> click.Command:
     )
     @common_options
     @run_async
-    async def command(
+    async def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         first_day: date | None,
         last_day: date | None,
         accounts: tuple[str, ...],
@@ -115,7 +116,7 @@ _WRITERS: dict[str, Callable[[list[Row]], None]] = {
     "table": _write_table,
 }
 
-usage = _query_command("usage", "Outgoing messages by day, number, country and category.")
-conversations = _query_command("conversations", "24-hour conversations by day, number, country and type.")
-incoming = _query_command("incoming", "Incoming messages by day, number and country.")
-active_users = _query_command("active-users", "Monthly active users by account and number.")
+usage = _query_command("usage")
+conversations = _query_command("conversations")
+incoming = _query_command("incoming")
+active_users = _query_command("active-users")

@@ -160,7 +160,7 @@ class GatewaySettings(_Table):
     updates_per_body_max: Annotated[int, Field(ge=1, le=100_000, description="updates in one body")] = 1000
     batch_linger_ms: Annotated[
         float, Field(ge=0, le=1000, description="wait for more events of a partition, milliseconds")
-    ] = 5.0
+    ] = 2.0
     batch_events_max: Annotated[int, Field(ge=1, le=10_000, description="events in one batch record")] = 500
     queue_events_max: Annotated[
         int, Field(ge=1, description="updates waiting for the log; beyond it 503 is answered")

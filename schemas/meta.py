@@ -22,8 +22,8 @@ from schemas.refusing import (
     Refused,
     UnparseableBody,
     check_update_limit,
+    kind_of,
     load_json,
-    shown,
 )
 
 __all__ = ["IGNORED_FIELDS", "UPDATES_PER_BODY_MAX", "UnparseableBody", "parse"]
@@ -35,8 +35,8 @@ IGNORED_FIELDS: frozenset[str] = frozenset(
     {
         "account_alerts", "account_review_update", "account_settings_update", "account_update", "automatic_events",
         "business_capability_update", "business_status_update", "business_username_update", "calls", "flows",
-        "group_lifecycle_update", "group_participants_update", "group_settings_update", "group_status_update", "history",
-        "message_echoes", "message_template_components_update", "message_template_quality_update",
+        "group_lifecycle_update", "group_participants_update", "group_settings_update", "group_status_update",
+        "history", "message_echoes", "message_template_components_update", "message_template_quality_update",
         "message_template_status_update", "messaging_handovers", "partner_solutions", "payment_configuration_update",
         "phone_number_name_update", "phone_number_quality_update", "security", "smb_app_state_sync",
         "smb_message_echoes", "standby", "template_category_update", "template_correct_category_detection",
@@ -84,7 +84,7 @@ def parse(body: bytes, received_at_ms: int, *, keep_text: bool = False) -> Parse
     """
     document = load_json(body)
     if not isinstance(document, dict):
-        raise UnparseableBody(f"found {shown(document)}, expected a webhook object")
+        raise UnparseableBody(f"found {kind_of(document)}, expected a webhook object")
     object_name, entries = document.get("object"), document.get("entry")
     if not isinstance(object_name, str) or not isinstance(entries, list):
         raise UnparseableBody("expected an object with the text `object` and the list `entry`")
@@ -98,8 +98,8 @@ def parse(body: bytes, received_at_ms: int, *, keep_text: bool = False) -> Parse
 def _read_entry(reading: _Reading, entry: object) -> None:
     changes = entry.get("changes") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(changes, list):
-        found = shown(changes) if isinstance(entry, dict) else shown(entry)
-        _refuse_part(reading, Refused("malformed", f"entry[].changes: found {found}, expected a list"), entry, "")
+        found = kind_of(changes if isinstance(entry, dict) else entry)
+        _refuse_part(reading, f"entry[].changes: found {found}, expected a list", entry)
         return
     check_update_limit(reading.parsed, len(changes), UPDATES_PER_BODY_MAX)
     for change in changes:
@@ -109,14 +109,14 @@ def _read_entry(reading: _Reading, entry: object) -> None:
 def _read_change(reading: _Reading, entry_id: object, change: object) -> None:
     field = change.get("field") if isinstance(change, dict) else None
     if not isinstance(change, dict) or not isinstance(field, str):
-        _refuse_change(reading, entry_id, change, f"field: found {shown(field)}, expected a string")
+        _refuse_change(reading, entry_id, change, f"field: found {kind_of(field)}, expected a string")
         return
     if field != "messages":
         reading.parsed.ignored.append(field if field in IGNORED_FIELDS else "field:other")
         return
     value = change.get("value")
     if not isinstance(value, dict):
-        _refuse_change(reading, entry_id, change, f"value: found {shown(value)}, expected an object")
+        _refuse_change(reading, entry_id, change, f"value: found {kind_of(value)}, expected an object")
         return
     _read_messages(reading, entry_id, value)
 
@@ -145,7 +145,7 @@ def _holds_updates(updates: object) -> bool:
 
 def _read_list(reading: _Reading, change: _Change, name: ListName, updates: object) -> None:
     if not isinstance(updates, list):
-        refused = Refused("malformed", f"{name}: found {shown(updates)}, expected a list")
+        refused = Refused("malformed", f"{name}: found {kind_of(updates)}, expected a list")
         _refuse_update(reading, change, name, updates, refused)
         return
     parsed = reading.parsed
@@ -154,7 +154,7 @@ def _read_list(reading: _Reading, change: _Change, name: ListName, updates: obje
     to_event = status_event if name == "statuses" else incoming_event
     for update in updates:
         if not isinstance(update, dict):
-            refused = Refused("malformed", f"{name}[]: found {shown(update)}, expected an object")
+            refused = Refused("malformed", f"{name}[]: found {kind_of(update)}, expected an object")
             _refuse_update(reading, change, name, [update], refused)
             continue
         ignored = ignored_as(update)
@@ -199,16 +199,17 @@ def _refuse_update(
 
 
 def _refuse_change(reading: _Reading, entry_id: object, change: object, detail: str) -> None:
-    entry = {"id": entry_id, "changes": [change]}
-    _refuse_part(reading, Refused("malformed", f"entry[].changes[].{detail}"), entry, entry_id)
+    _refuse_part(reading, f"entry[].changes[].{detail}", {"id": entry_id, "changes": [change]})
 
 
-def _refuse_part(reading: _Reading, refused: Refused, entry: object, entry_id: object) -> None:
-    """Set an entry or a change aside that could not be taken apart."""
+def _refuse_part(reading: _Reading, detail: str, entry: object) -> None:
+    """Set an entry aside that could not be taken apart, or that holds nothing but such a change."""
+    entry_id = None
     if isinstance(entry, dict) and "id" in entry:
-        entry = {**entry, "id": _small(entry["id"])}
-    account = Origin.of(entry_id, None, 0).account if entry_id != "" else None
-    _add_refusal(reading, refused, _redacted(reading, entry), account or "")
+        entry_id = entry["id"]
+        entry = {**entry, "id": _small(entry_id)}
+    account = Origin.of(entry_id, None, reading.received_at_ms).account or ""
+    _add_refusal(reading, Refused("malformed", detail), _redacted(reading, entry), account)
 
 
 def _redacted(reading: _Reading, update: object) -> object:

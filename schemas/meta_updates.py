@@ -148,7 +148,9 @@ def status_event(status: Mapping[str, object], origin: Origin, contacts: Contact
     participant, (phone, bsuid, parent) = _recipient(status, contacts)
     pricing, conversation = _object(status, "pricing"), _object(status, "conversation")
     conversation_origin = _description(
-        _object(conversation, "origin").get("type"), "conversation.origin.type", CONVERSATION_ORIGIN_LENGTH_MAX
+        _object(conversation, "origin").get("type"),
+        "conversation.origin.type",
+        CONVERSATION_ORIGIN_LENGTH_MAX,
     )
     model, price_type = pricing.get("pricing_model"), pricing.get("type")
     return Event(

@@ -1,92 +1,81 @@
-"""Removing what people wrote from an update before it is set aside.
+"""Removal of what people wrote, so that an update can be kept in the dead letter (design.md: nothing is dropped).
 
-Owns which fields may keep their values. Does not own when that happens (``schemas.meta``, ``schemas.canonical``) nor
-the setting that keeps the text.
-
-The list says what is *kept*: a field that a provider invents tomorrow loses its text until someone has looked at it.
-Fields that by their name hold an id, a time or a word of a vocabulary are kept, because an update must still mean the
-same when it is replayed.
+Owns which keys hold text. Identifiers, times, types and the provider's error texts stay: they are what an operator
+needs to understand and to replay the update.
 """
 
 from __future__ import annotations
 
-from schemas.events import Event
+from typing import Final
 
-_DEPTH_MAX = 64
-"""No field that is metered stands deeper; JSON may nest further than Python may recurse."""
+REDACTED_TEXT: Final = ""
+DEPTH_MAX: Final = 64
+"""Deeper values are cut: no known update has a tenth of it, and JSON writers give up at some depth."""
 
-_CONTENT = frozenset(
+TEXT_KEYS: Final[frozenset[str]] = frozenset(
     {
-        "audio", "body", "button", "caption", "contacts", "document", "edit", "emoji", "image", "interactive",
-        "location", "name", "order", "profile", "reaction", "referral", "revoke", "sticker", "text", "username", "vcard",
-        "video",
+        # what was written, shown or attached
+        *("text", "body", "caption", "title", "description", "headline", "footer", "emoji", "detail"),
+        *("payload", "response_json", "product_items", "welcome_message"),
+        *("filename", "link", "url", "source_url", "image_url", "video_url", "thumbnail_url"),
+        # who people are, beyond their identifiers
+        *("profile", "name", "names", "username", "first_name", "last_name", "formatted_name", "from_name"),
+        # where they are
+        *("location", "latitude", "longitude", "address"),
+        # shared contact cards
+        *("phones", "emails", "org", "addresses", "birthday", "urls", "vcard"),
     }
-)  # fmt: skip
-"""Everything below these is content: numbers (a location) and ids (a button's, a contact card's) go as well."""
+)
+"""Keys of which nothing but the structure is kept."""
 
-_KEPT = frozenset(Event.__struct_fields__) | {
-    "biz_opaque_callback_data",
-    "code",
-    "country",
-    "details",
-    "display_phone_number",
-    "field",
-    "from",
-    "href",
-    "id",
-    "message",
-    "messaging_product",
-    "object",
-    "status",
-    "timestamp",
-    "title",
-    "type",
-    "wa_id",
-}
-_KEPT_ENDINGS = ("_id", "_ids", "_type", "_model", "_at", "_time", "_timestamp", "_category", "_status", "_hash")
-_KEPT_ONLY_IN_ERRORS = frozenset({"details", "href", "message", "title"})
+_KEPT_AS_IT_STANDS: Final = "errors"
+"""The provider's own words about what went wrong: ``title`` and ``message`` are no message text there."""
 
 
-def without_text(update: object, *, keep_text: bool = False) -> object:
-    """Return a copy of a JSON value without message text, media captions, names and profiles.
+def without_text(update: object) -> object:
+    """Return a copy of a JSON value without message text, captions, names, profiles and places.
 
-    Structure is kept: texts become empty strings and numbers inside content 0, under the same keys. Ids, times,
-    statuses and prices stay. Everything below 64 levels becomes null. With ``keep_text`` only the depth is bounded.
+    Keys and structure stay. Under a key of ``TEXT_KEYS`` strings become empty and other values ``null``.
+    Values deeper than ``DEPTH_MAX`` become ``null``.
     """
-    return _copy(update, "", keep_text, 0)
+    return _copied(update, DEPTH_MAX)
 
 
-def _copy(value: object, key: str, in_errors: bool, depth: int) -> object:
-    if isinstance(value, str):
-        return value if _is_kept(key, in_errors) else ""
-    if isinstance(value, dict):
-        if depth >= _DEPTH_MAX:
-            return None
-        return {
-            name: _blank(item, depth + 1)
-            if name in _CONTENT
-            else _copy(item, name, in_errors or name == "errors", depth + 1)
-            for name, item in value.items()
-        }
+def _copied(value: object, depth: int) -> object:
+    if isinstance(value, dict | list) and not depth:
+        return None
     if isinstance(value, list):
-        if depth >= _DEPTH_MAX:
-            return None
-        return [_copy(item, key, in_errors, depth + 1) for item in value]
+        return [_copied(element, depth - 1) for element in value]
+    if isinstance(value, dict):
+        return {key: _copied_member(key, member, depth - 1) for key, member in value.items()}
     return value
 
 
-def _blank(value: object, depth: int) -> object:
-    """Return the bare structure of a value; truth values stay."""
+def _copied_member(key: str, value: object, depth: int) -> object:
+    if key in TEXT_KEYS:
+        return _emptied(value, depth)
+    if key == _KEPT_AS_IT_STANDS:
+        return _cut(value, depth)
+    return _copied(value, depth)
+
+
+def _emptied(value: object, depth: int) -> object:
     if isinstance(value, str):
-        return ""
-    if isinstance(value, dict):
-        return {name: _blank(item, depth + 1) for name, item in value.items()} if depth < _DEPTH_MAX else None
+        return REDACTED_TEXT
+    if not depth:
+        return None
     if isinstance(value, list):
-        return [_blank(item, depth + 1) for item in value] if depth < _DEPTH_MAX else None
-    return 0 if isinstance(value, int | float) and not isinstance(value, bool) else value
+        return [_emptied(element, depth - 1) for element in value]
+    if isinstance(value, dict):
+        return {key: _emptied(member, depth - 1) for key, member in value.items()}
+    return None
 
 
-def _is_kept(key: str, in_errors: bool) -> bool:
-    if key in _KEPT_ONLY_IN_ERRORS:
-        return in_errors
-    return key in _KEPT or key.endswith(_KEPT_ENDINGS)
+def _cut(value: object, depth: int) -> object:
+    if isinstance(value, dict | list) and not depth:
+        return None
+    if isinstance(value, list):
+        return [_cut(element, depth - 1) for element in value]
+    if isinstance(value, dict):
+        return {key: _cut(member, depth - 1) for key, member in value.items()}
+    return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import UnionType
 
 import orjson
 
@@ -27,6 +28,13 @@ BSUID_PATTERN = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 
 _TIMESTAMP_DIGITS_MAX = 10
 _SHOWN_CHARACTERS = 60
+_JSON_TYPES: tuple[tuple[type | UnionType, str], ...] = (
+    (str, "a string"),
+    (bool, "a truth value"),
+    (int | float, "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+)
 _BOOLEANS: Mapping[object, bool] = {"true": True, "false": False}
 
 
@@ -63,7 +71,15 @@ def shown(value: object) -> str:
         return repr(value[:_SHOWN_CHARACTERS])
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
-    return f"a {type(value).__name__}"
+    return kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """Return the name of a value's JSON type: where a whole update is of the wrong type, it may be a person's text."""
+    for types, word in _JSON_TYPES:
+        if isinstance(value, types):
+            return word
+    return "null"
 
 
 def key_text(value: object, name: str) -> str | None:

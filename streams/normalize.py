@@ -28,7 +28,7 @@ def parse_record(value: bytes, received_at_ms: int) -> Parsed:
     A record that is neither becomes one refusal; nothing is raised.
     """
     try:
-        if _is_webhook(value):
+        if is_webhook(value):
             return parse_meta(value, received_at_ms)
         return parse_canonical(value, received_at_ms)
     except UnparseableBody as error:
@@ -49,7 +49,8 @@ def redacted(value: bytes) -> bytes:
         return b'{"unreadable_bytes": %d}' % len(value)
 
 
-def _is_webhook(value: bytes) -> bool:
+def is_webhook(value: bytes) -> bool:
+    """Tell webhook bodies from canonical events."""
     try:
         body = orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -52,6 +52,18 @@ class ClickHouse:
             result = self._client.query(sql, parameters=dict(parameters or {}))
             return tuple(result.column_names), [tuple(row) for row in result.result_rows]
 
+    def query_anywhere(
+        self, sql: str, parameters: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT over system tables, even while our database does not exist yet."""
+        database = self._client.database
+        with self._mapped_errors():
+            self._client.database = None
+            try:
+                return [tuple(row) for row in self._client.query(sql, dict(parameters or {})).result_rows]
+            finally:
+                self._client.database = database
+
     def command(self, sql: str) -> None:
         """Run a statement without result, such as DDL."""
         with self._mapped_errors():

@@ -3,9 +3,8 @@
 Owns positions, the one rebalance at start (and when the subscription changes), fetching and committing. Does not
 own storage (``log``).
 
-Two things differ from Faust's base class on purpose. Records of one fetch are delivered by one task, not by four
-tasks a record. And a position moves when its record was *delivered*, not when it was fetched, so a delivery that
-a rebalance cuts short, or a fetch that a seek overtakes, loses nothing.
+Unlike in Faust's base class, one task delivers all records of a fetch (not four tasks a record), and a position
+moves when its record was *delivered*: what a rebalance cuts short, or a seek overtakes, is not lost.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Consumer(base.Consumer):
         self._seeks = 0
         self._wake = asyncio.Event()
         self._rebalancing = asyncio.Lock()
-        self._disk = ThreadPoolExecutor(1, "embedded-log-reader")
+        self._disk = ThreadPoolExecutor(1, "embedded-log-reader")  # starts its thread when first used
 
     @property
     def _embedded(self) -> Transport:
@@ -84,13 +83,15 @@ class Consumer(base.Consumer):
 
     async def on_stop(self) -> None:
         """Commit what is acknowledged and let go of the log."""
-        await super().on_stop()
-        self._wake.set()
-        await asyncio.to_thread(self._disk.shutdown)
-        if self._log is not None:
-            self._log.remove_listener(self._on_appended)
-            self._log = None
-            await self._embedded.detach()
+        try:
+            await super().on_stop()
+        finally:
+            self._wake.set()
+            await asyncio.to_thread(self._disk.shutdown)
+            if self._log is not None:
+                self._log.remove_listener(self._on_appended)
+                self._log = None
+                await self._embedded.detach()
 
     def _on_appended(self, touched: Collection[tuple[str, int]]) -> None:
         """Wake the fetch; called in the writer thread."""
@@ -143,8 +144,9 @@ class Consumer(base.Consumer):
         partitions: dict[str, list[int]] = {}
         for topic, number in sorted(assigned):
             partitions.setdefault(topic, []).append(number)
-        changelogs = {name: numbers for name, numbers in partitions.items() if self._is_changelog(name)}
-        others = {name: numbers for name, numbers in partitions.items() if not self._is_changelog(name)}
+        names = self.app.tables.changelog_topics
+        changelogs = {name: numbers for name, numbers in partitions.items() if name in names}
+        others = {name: numbers for name, numbers in partitions.items() if name not in names}
         url = str(self.app.conf.canonical_url)
         assignor = cast("PartitionAssignor", self.app.assignor)
         assignor._assignment = ClientAssignment(actives=partitions, standbys={})
@@ -155,9 +157,6 @@ class Consumer(base.Consumer):
         assignor._topic_groups = {name: counts.index(len(numbers)) for name, numbers in partitions.items()}
         assignor.changelog_distribution = {url: changelogs}
         assignor.external_topic_distribution = {url: others}
-
-    def _is_changelog(self, topic: str) -> bool:
-        return topic in self.app.tables.changelog_topics
 
     def assignment(self) -> set[TP]:
         """Return all partitions of the subscribed topics."""
@@ -242,7 +241,7 @@ class Consumer(base.Consumer):
                 self.diag.set_flag(CONSUMER_FETCHING)
                 fetched, _ = await self._wait_next_records(timeout=1.0)
                 if fetched and not self.should_stop:
-                    await self.wait_first(self._deliver(fetched), self.suspend_flow.wait())
+                    await self.wait_first(self._deliver(fetched, self._seeks), self.suspend_flow.wait())
                 else:
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
@@ -251,9 +250,10 @@ class Consumer(base.Consumer):
         finally:
             self.diag.unset_flag(CONSUMER_FETCHING)
 
-    async def _deliver(self, fetched: Fetched) -> None:
+    async def _deliver(self, fetched: Fetched, seeks: int) -> None:
         """Hand records to the streams, by turns over topics and partitions; stop where a rebalance begins."""
-        seeks = self._seeks
+        if seeks != self._seeks:
+            return
         for tp in fetched:
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             self._positions[tp] = self._positions.pop(tp)  # to the end: it had its turn

@@ -106,6 +106,7 @@ class EmbeddedLog:
             LogOwned: another log, of this process or another, has the directory.
             FileNotFoundError: there is no log and ``create`` is false.
             sqlite3.Error: the file is damaged or no log.
+            ValueError: the log was laid out by another version.
         """
         directory = directory.absolute()
         if not create and not (directory / storage.DATABASE_NAME).exists():
@@ -282,7 +283,7 @@ class EmbeddedLog:
         return self._catalog.partition(topic, partition).stored_bytes
 
     def committed(self, group: str, topic: str, partition: int) -> int | None:
-        """Return the offset of the next record that the group has not processed; ``None`` if never committed."""
+        """Return the next offset that the group has to process; ``None`` if it never committed."""
         return self._committed.get(
             (group, self._catalog.topic(topic).topic_id, self._catalog.partition(topic, partition).partition)
         )
@@ -292,7 +293,7 @@ class EmbeddedLog:
         self._writer.listeners.append(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Stop calling ``listener``; nothing happens if it is not there."""
+        """Stop calling ``listener``."""
         with suppress(ValueError):
             self._writer.listeners.remove(listener)
 
@@ -324,8 +325,6 @@ class EmbeddedLog:
                 woken.clear()
         finally:
             self.remove_listener(wake)
-
-    # Everything else
 
     def check(self) -> None:
         """Raise ``LogFailed`` if the log has failed or is closed."""

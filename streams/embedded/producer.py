@@ -42,12 +42,14 @@ class Producer(base.Producer):
 
     async def on_stop(self) -> None:
         """Wait for what is in flight and let go of the log."""
-        await super().on_stop()
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
-        if self._log is not None:
-            self._log = None
-            await self._embedded.detach()
+        try:
+            await super().on_stop()
+            if self._in_flight:
+                await asyncio.wait(set(self._in_flight))
+        finally:
+            if self._log is not None:
+                self._log = None
+                await self._embedded.detach()
 
     def _ensure_log(self) -> EmbeddedLog:
         if self._log is None:

@@ -96,6 +96,7 @@ def connect_writer(path: Path, *, size_max_bytes: int | None) -> sqlite3.Connect
 
     Raises:
         sqlite3.Error: the file cannot be opened or is not a database.
+        ValueError: the file was laid out by another version.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
     # Page size and vacuum mode take force only in an empty file, before the journal mode is set.
@@ -112,6 +113,12 @@ def connect_writer(path: Path, *, size_max_bytes: int | None) -> sqlite3.Connect
         connection.execute(statement)
     connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
     connection.execute("COMMIT")
+    found: str = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0]
+    if found != SCHEMA_VERSION:
+        connection.close()
+        raise ValueError(
+            f"{path} has layout {found}, this program reads {SCHEMA_VERSION}; use the one that wrote it"
+        )
     return connection
 
 

@@ -297,7 +297,7 @@ class GroupCommitWriter:
         for write, result in zip(writes, results, strict=True):
             future = write.future
             if isinstance(future, Future):
-                _set(future, result)
+                _set_all([(future, result)])
             else:
                 by_loop.setdefault(future.get_loop(), []).append((future, result))
         for loop, outcomes in by_loop.items():
@@ -310,18 +310,15 @@ class GroupCommitWriter:
             listener(touched)
 
 
-_Outcome = tuple[asyncio.Future[LastOffsets], LastOffsets | LogFailed]
+_Outcome = tuple[asyncio.Future[LastOffsets] | Future[LastOffsets], LastOffsets | LogFailed]
 
 
 def _set_all(outcomes: Sequence[_Outcome]) -> None:
-    """Resolve the futures of one loop, in that loop: one wake-up for the whole group."""
+    """Resolve futures, those of a loop in that loop: one wake-up for the whole group."""
     for future, result in outcomes:
-        if not future.done():  # a caller may have been cancelled; its write stands all the same
-            _set(future, result)
-
-
-def _set(future: asyncio.Future[LastOffsets] | Future[LastOffsets], result: LastOffsets | LogFailed) -> None:
-    if isinstance(result, LogFailed):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+        if future.done():  # the caller was cancelled; its write stands all the same
+            continue
+        if isinstance(result, LogFailed):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

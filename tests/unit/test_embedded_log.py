@@ -109,6 +109,16 @@ def test_open_without_create_needs_a_log(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+def test_another_layout_is_refused(tmp_path: Path) -> None:
+    """A log that another version laid out is not touched, and the directory is free again."""
+    log = EmbeddedLog.open(tmp_path, settings=QUICK)
+    log.meta_set("schema_version", "99")
+    log.close_blocking()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="layout 99"):
+            EmbeddedLog.open(tmp_path)
+
+
 def test_second_process_is_refused(log: EmbeddedLog) -> None:
     """Another process that opens the directory gets LogOwned, which names the owner's process id."""
     script = (
@@ -312,7 +322,7 @@ def test_a_failed_commit_fails_its_whole_group(tmp_path: Path) -> None:
     log.declare([EVENTS])
     log.append_blocking("events", 1, [record("kept")])
 
-    async def write() -> list[int | None | BaseException]:
+    async def write() -> list[int | BaseException | None]:
         outcomes = await asyncio.gather(
             log.append("events", 1, [record("small")]),
             log.append("events", 0, [record("x" * (2 << 20))]),

@@ -1,0 +1,23 @@
+-- Not delivered messages by error code; 0 = none given.
+CREATE TABLE IF NOT EXISTS failures
+(
+    day Date CODEC(Delta, ZSTD(1)),
+    account String CODEC(ZSTD(1)),
+    number String CODEC(ZSTD(1)),
+    country LowCardinality(String),
+    category LowCardinality(String),
+    template Int8 CODEC(ZSTD(1)),
+    error_code Int64 CODEC(ZSTD(1)),
+    not_delivered Int64 CODEC(T64, ZSTD(1)),
+    partition UInt16 CODEC(ZSTD(1)),
+    generation UInt16 CODEC(ZSTD(1)),
+    version UInt64 CODEC(T64, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(day)
+ORDER BY (account, day, number, country, category, template, error_code, partition, generation)
+SETTINGS min_age_to_force_merge_seconds = 300,
+         min_age_to_force_merge_on_partition_only = 1,
+         fsync_after_insert = 1,
+         fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1;
