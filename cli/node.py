@@ -52,7 +52,7 @@ class Node:
         self.metrics = metrics
         self.clock = clock
         self.log = log
-        self._clients = clients
+        self.clients = clients
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="query")
         self.worker = EmbeddedWorker(
             log,
@@ -96,12 +96,23 @@ class Node:
             await log.close()
             raise
         node._maintenance = asyncio.create_task(node._maintain(), name="maintenance")
+        node._maintenance.add_done_callback(node._maintenance_ended)
         return node
 
+    def _maintenance_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.worker.failure = task.exception()
+            self.worker.failed.set()
+
     async def _maintain(self) -> None:
+        """Keep the disk bounded and the gauges fresh; a failure here is a failure of the node."""
+        elapsed_seconds = 0
         while True:
-            await asyncio.sleep(_MAINTENANCE_SECONDS)
-            await self.log.maintenance(self.clock.now_ms())
+            self.sample_gauges()
+            await asyncio.sleep(1)
+            elapsed_seconds += 1
+            if elapsed_seconds % _MAINTENANCE_SECONDS == 0:
+                await self.log.maintenance(self.clock.now_ms())
 
     async def ingest(self, lines: list[bytes], input_format: InputFormat, first_line: int) -> Intake:
         """See ``Engine.ingest``."""
@@ -137,7 +148,7 @@ class Node:
         return await loop.run_in_executor(self._queries, self._query, name, filters)
 
     def _query(self, name: QueryName, filters: Filters) -> list[Row]:
-        return run_query(self._clients.get(), name, filters)
+        return run_query(self.clients.get(), name, filters)
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""
@@ -170,7 +181,7 @@ class Node:
         self._queries.shutdown(wait=True)
         unregister_log(self.log.directory)
         await self.log.close()
-        self._clients.close()
+        self.clients.close()
 
 
 class NotEmbedded(RuntimeError):

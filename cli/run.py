@@ -26,8 +26,10 @@ from cli.node import Node
 from cli.owner import OwnerServer
 from gateway.app import create_app
 from gateway.batching import BatchingAppender, BatchingLimits
+from gateway.server import server_config
 from runtime.clock import SystemClock
 from runtime.logging import configure_logging
+from runtime.memory import settle
 from runtime.settings import Settings, check_roles
 from streams.embedded.log import Record
 
@@ -44,6 +46,9 @@ async def run(demo: bool, port: int | None, config: Path | None, data: Path | No
     settings = settings_of(config, data)
     check_roles(settings, "run")
     configure_logging(settings.log_format)
+    # Their services report every start and stop of their parts: noise for whoever runs this.
+    for name in ("faust", "mode", "uvicorn.error", "streams.embedded"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     if port is not None:
         settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": port})})
     demo_secret = secrets.token_hex(16) if demo else None
@@ -59,6 +64,7 @@ async def run(demo: bool, port: int | None, config: Path | None, data: Path | No
     serving = asyncio.create_task(server.serve(), name="gateway")
     try:
         await _until_started(server, serving)
+        settle()
         address = _address(server)
         _greet(address, settings, demo)
         feeding = asyncio.create_task(_feed(address, demo_secret)) if demo_secret is not None else None
@@ -83,15 +89,7 @@ def _appender(node: Node) -> BatchingAppender:
 
 
 def _server(app: Callable[..., Awaitable[None]], settings: Settings) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        host=settings.gateway.host,
-        port=settings.gateway.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    config = server_config(app, settings.gateway)
     server = uvicorn.Server(config)
     # Our own handlers end gateway, worker and log in order; uvicorn's would end the gateway alone.
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]

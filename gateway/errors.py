@@ -35,7 +35,7 @@ class RequestRefused(Exception):
 
 
 class JsonResponse(Response):
-    """A JSON answer. Starlette's constructor takes longer to prepare headers than all our counting together."""
+    """A JSON answer, without the general header handling of Starlette's: every webhook's answer is made here."""
 
     def __init__(self, content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """Encode the content; header names in lower case."""

@@ -1,81 +1,97 @@
-"""Removal of what people wrote, so that an update can be kept in the dead letter (design.md: nothing is dropped).
+"""Removing what people wrote from an update before it is set aside.
 
-Owns which keys hold text. Identifiers, times, types and the provider's error texts stay: they are what an operator
-needs to understand and to replay the update.
+Owns which fields may keep their values. Does not own when that happens (``schemas.meta``, ``schemas.canonical``) nor
+the setting that keeps the text.
+
+The list says what is *kept*: a field that a provider invents tomorrow loses its text until someone has looked at it.
+Fields that by their name hold an id, a time or a word of a vocabulary are kept, because an update must still mean the
+same when it is replayed.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from enum import Enum
 
-REDACTED_TEXT: Final = ""
-DEPTH_MAX: Final = 64
-"""Deeper values are cut: no known update has a tenth of it, and JSON writers give up at some depth."""
+from schemas.events import Event
 
-TEXT_KEYS: Final[frozenset[str]] = frozenset(
+_DEPTH_MAX = 64
+"""No field that is metered stands deeper; JSON may nest further than Python may recurse."""
+
+_CONTENT = frozenset(
     {
-        # what was written, shown or attached
-        *("text", "body", "caption", "title", "description", "headline", "footer", "emoji", "detail"),
-        *("payload", "response_json", "product_items", "welcome_message"),
-        *("filename", "link", "url", "source_url", "image_url", "video_url", "thumbnail_url"),
-        # who people are, beyond their identifiers
-        *("profile", "name", "names", "username", "first_name", "last_name", "formatted_name", "from_name"),
-        # where they are
-        *("location", "latitude", "longitude", "address"),
-        # shared contact cards
-        *("phones", "emails", "org", "addresses", "birthday", "urls", "vcard"),
+        "audio", "body", "button", "caption", "contacts", "document", "edit", "emoji", "image", "interactive",
+        "location", "name", "order", "profile", "reaction", "revoke", "sticker", "text", "username", "vcard", "video",
     }
+)  # fmt: skip
+"""Everything below these is content: numbers (a location) and ids (a button's, a contact card's) go as well."""
+
+_KEPT = frozenset(Event.__struct_fields__) | {
+    "biz_opaque_callback_data",
+    "display_phone_number",
+    "field",
+    "from",
+    "id",
+    "messaging_product",
+    "object",
+    "status",
+    "timestamp",
+    "type",
+    "wa_id",
+}
+_KEPT_ENDINGS = (
+    "_id",
+    "_ids",
+    "_type",
+    "_model",
+    "_at",
+    "_time",
+    "_timestamp",
+    "_category",
+    "_status",
+    "_hash",
 )
-"""Keys of which nothing but the structure is kept."""
-
-_KEPT_AS_IT_STANDS: Final = "errors"
-"""The provider's own words about what went wrong: ``title`` and ``message`` are no message text there."""
 
 
-def without_text(update: object) -> object:
-    """Return a copy of a JSON value without message text, captions, names, profiles and places.
+class _Keep(Enum):
+    """Which texts stay below a field."""
 
-    Keys and structure stay. Under a key of ``TEXT_KEYS`` strings become empty and other values ``null``.
-    Values deeper than ``DEPTH_MAX`` become ``null``.
+    ALL = 1
+    NAMED = 2
+    NONE = 3
+
+
+def without_text(update: object, *, keep_text: bool = False) -> object:
+    """Return a copy of a JSON value without message text, media captions, names and profiles.
+
+    Structure is kept: texts become empty strings, and inside content numbers become 0, under the same keys. Ids,
+    times, statuses, prices and errors stay. Lists and objects below 64 levels become null. With ``keep_text`` only the
+    depth is bounded.
     """
-    return _copied(update, DEPTH_MAX)
+    return _copy(update, "", _Keep.ALL if keep_text else _Keep.NAMED, 0)
 
 
-def _copied(value: object, depth: int) -> object:
-    if isinstance(value, dict | list) and not depth:
-        return None
-    if isinstance(value, list):
-        return [_copied(element, depth - 1) for element in value]
+def _copy(value: object, key: str, keep: _Keep, depth: int) -> object:
     if isinstance(value, dict):
-        return {key: _copied_member(key, member, depth - 1) for key, member in value.items()}
-    return value
-
-
-def _copied_member(key: str, value: object, depth: int) -> object:
-    if key in TEXT_KEYS:
-        return _emptied(value, depth)
-    if key == _KEPT_AS_IT_STANDS:
-        return _cut(value, depth)
-    return _copied(value, depth)
-
-
-def _emptied(value: object, depth: int) -> object:
+        if depth >= _DEPTH_MAX:
+            return None
+        return {name: _copy(item, name, _keep_below(name, keep), depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item, key, keep, depth + 1) for item in value] if depth < _DEPTH_MAX else None
     if isinstance(value, str):
-        return REDACTED_TEXT
-    if not depth:
-        return None
-    if isinstance(value, list):
-        return [_emptied(element, depth - 1) for element in value]
-    if isinstance(value, dict):
-        return {key: _emptied(member, depth - 1) for key, member in value.items()}
-    return None
-
-
-def _cut(value: object, depth: int) -> object:
-    if isinstance(value, dict | list) and not depth:
-        return None
-    if isinstance(value, list):
-        return [_cut(element, depth - 1) for element in value]
-    if isinstance(value, dict):
-        return {key: _cut(member, depth - 1) for key, member in value.items()}
+        return value if keep is _Keep.ALL or (keep is _Keep.NAMED and _is_kept(key)) else ""
+    if keep is _Keep.NONE and isinstance(value, int | float) and not isinstance(value, bool):
+        return 0
     return value
+
+
+def _keep_below(name: str, keep: _Keep) -> _Keep:
+    if keep is not _Keep.NAMED:
+        return keep
+    # What went wrong is the provider's text, not a person's, and it is what a dead letter is opened for.
+    if name == "errors":
+        return _Keep.ALL
+    return _Keep.NONE if name in _CONTENT else keep
+
+
+def _is_kept(key: str) -> bool:
+    return key in _KEPT or key.endswith(_KEPT_ENDINGS)

@@ -22,6 +22,9 @@ PER_MESSAGE_FROM = 1_751_328_000  # 2025-07-01
 LONG_ENTRY_POINTS_FROM = 1_789_948_800  # 2026-09-21
 WINDOW_CHARGED_FROM = 1_790_812_800  # 2026-10-01
 
+Words = tuple[Said | None, Said | None]
+"""What is said on ``sent``, and on the first of delivered and read."""
+
 _ENTRY_POINT_SECONDS = 72 * HOUR_SECONDS
 
 _SILENT_SHARE = 0.03
@@ -89,8 +92,8 @@ class Provider:
             stated = opened_at + 9 * DAY_SECONDS  # beyond belief, to be ignored
         return EntryPoint(since, expires_at, stated, f"fep{message_id[6:]}")
 
-    def _said(self, draft: Draft, *, in_window: bool, entry_point: EntryPoint | None) -> tuple[Said | None, Said | None]:
-        """Return what ``sent`` says and what the later status says."""
+    def _said(self, draft: Draft, *, in_window: bool, entry_point: EntryPoint | None) -> Words:
+        """Choose the words for one message."""
         template = draft.category in TEMPLATE_CATEGORIES
         luck = self._random()
         if template and luck < _SILENT_SHARE:
@@ -112,13 +115,9 @@ class Provider:
         """The message counts to a free entry point."""
         expiry, identifier = entry_point.stated_expiry, entry_point.conversation_id
         if draft.submitted_at < PER_MESSAGE_FROM:
-            return Said(
-                "referral_conversion", "CBP", None, False, identifier, "referral_conversion", expiry
-            )
+            return Said("referral_conversion", "CBP", None, False, identifier, "referral_conversion", expiry)
         category = "referral_conversion" if self._random() < 0.7 else draft.category
-        return Said(
-            category, "PMP", "free_entry_point", False, identifier, "referral_conversion", expiry
-        )
+        return Said(category, "PMP", "free_entry_point", False, identifier, "referral_conversion", expiry)
 
     def _outside(self, draft: Draft, *, in_window: bool) -> Said:
         """The message is charged, or not, by itself."""
@@ -147,7 +146,7 @@ class Provider:
         return "regular"
 
     @staticmethod
-    def _speak_on(draft: Draft, said: tuple[Said | None, Said | None]) -> None:
+    def _speak_on(draft: Draft, said: Words) -> None:
         """Put the words on ``sent`` and on the first of delivered and read, never on both of those."""
         on_sent, on_delivery = said
         spoken = False

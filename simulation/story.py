@@ -114,7 +114,11 @@ class Storyteller:
         luck = self._random()
         if luck < 0.05:
             return episode
-        delay = self._between(20 * HOUR_SECONDS, 30 * HOUR_SECONDS) if luck < 0.15 else self._between(2, HOUR_SECONDS)
+        delay = (
+            self._between(20 * HOUR_SECONDS, 30 * HOUR_SECONDS)
+            if luck < 0.15
+            else self._between(2, HOUR_SECONDS)
+        )
         self._send(episode, "service" if self._random() < 0.8 else self._template(), at + delay)
         for _ in range(int(self._random() * 5)):
             later = at + delay + self._between(10, 5 * DAY_SECONDS)

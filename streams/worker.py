@@ -93,9 +93,14 @@ class LogChangelogReader:
     ) -> Iterator[list[tuple[int, bytes, bytes | None]]]:
         """See ``ChangelogReader.records``. Compaction may have removed the oldest: what is left is complete."""
         offset = max(offset, self._log.start_offset(topic, partition))
-        while stored := self._log.read(topic, partition, offset, max_records=_RESTORE_RECORDS):
-            yield [(entry.offset, entry.record.key or b"", entry.record.value) for entry in stored]
-            offset = stored[-1].offset + 1
+        # A tombstone that compaction took away meanwhile would leave a removed key in the store.
+        self._log.hold_tombstones(topic, partition, offset)
+        try:
+            while stored := self._log.read(topic, partition, offset, max_records=_RESTORE_RECORDS):
+                yield [(entry.offset, entry.record.key or b"", entry.record.value) for entry in stored]
+                offset = stored[-1].offset + 1
+        finally:
+            self._log.release_tombstones(topic, partition)
 
 
 class EmbeddedWorker:
@@ -123,6 +128,7 @@ class EmbeddedWorker:
         self.flusher: Flusher | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._app: faust.App | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Restore every partition, then start to work.
@@ -150,6 +156,13 @@ class EmbeddedWorker:
         self._flushing.add_done_callback(self._flushing_ended)
         self._app = create_app(f"embedded://{self.log.directory}", self.options.partitions, self._take)
         await self._app.start()
+        self._watching = asyncio.create_task(self._watch_app(self._app), name="watch-app")
+
+    async def _watch_app(self, app: faust.App) -> None:
+        """A crash inside Faust (a lost record, a failed log) only sets a flag there; here it ends the process."""
+        await app._crashed.wait()  # there is no public way to wait for it
+        self.failure = app.crash_reason or RuntimeError("the stream app crashed")
+        self.failed.set()
 
     def _check_installation(self) -> None:
         known = self._clickhouse.read_installation()
@@ -300,6 +313,8 @@ class EmbeddedWorker:
 
     async def stop(self) -> None:
         """Stop after the commits under way. What is not flushed is owed at the next start."""
+        if self._watching is not None:
+            self._watching.cancel()
         if self._app is not None:
             await self._app.stop()
         for task in self.tasks:

@@ -22,8 +22,9 @@ from sinks.clickhouse.errors import BrokenParts, ClickHouseAway, ClickHouseRefus
 __all__ = ["BrokenParts", "ClickHouse", "ClickHouseAway", "ClickHouseRefused", "ClientPool", "open_client"]
 
 DEFAULT_DATABASE: Final = "convometer"
-_SETTINGS: Final = {"async_insert": 0}
-"""Servers from 26.2 on gather small inserts for up to 200 ms by default; ours are batches already."""
+_INSERT_SETTINGS: Final = {"async_insert": 0}
+"""Servers from 26.2 on gather small inserts for up to 200 ms by default; ours are batches already. Sent with inserts only:
+a reader's account may be forbidden to change settings."""
 
 
 class ClickHouse:
@@ -72,15 +73,22 @@ class ClickHouse:
     def insert(self, table: str, columns: Sequence[str], values: Sequence[Sequence[object]]) -> None:
         """Insert rows given as columns (``values[i]`` are all values of ``columns[i]``); return once acknowledged."""
         with self._mapped_errors():
-            self._client.insert(table, values, column_names=columns, column_oriented=True)
+            self._client.insert(
+                table, values, column_names=columns, column_oriented=True, settings=_INSERT_SETTINGS
+            )
 
     def use_new_database(self) -> None:
         """Create the database where it is missing, and work in it from now on."""
-        name = quoted_identifier(self.database)
-        with self._mapped_errors():
-            # Without a database of its own, a statement runs in the server's default one, which always exists.
-            self._client.database = None
-            self._client.command(f"CREATE DATABASE IF NOT EXISTS {name}")
+        with self._outside_database():
+            self.command(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(self.database)}")
+
+    @contextmanager
+    def _outside_database(self) -> Iterator[None]:
+        """Work in the server's default database, which always exists, as ours may not."""
+        self._client.database = None
+        try:
+            yield
+        finally:
             self._client.database = self.database
 
     def close(self) -> None:
@@ -171,8 +179,8 @@ def _open_embedded(path: str, database: str) -> ClickHouse:
                 interface="chdb",
                 path=str(engine.directory),
                 chdb_options={"config-file": str(config)},
-                settings=dict(_SETTINGS),
             )
+        engine.opened()
         opened = ClickHouse(client, database, "", engine)
         _refuse_broken_parts(opened, path)
         opened.use_new_database()
@@ -205,12 +213,10 @@ def _open_server(address: str, database: str | None, timeout_seconds: int) -> Cl
             port=port,
             username=unquote(parts.username or "default"),
             password=secret,
-            settings=dict(_SETTINGS),
             connect_timeout=5,
             send_receive_timeout=timeout_seconds,
             query_retries=0,
             autogenerate_session_id=False,
-            show_clickhouse_errors="scrub",
         )
     name = database or unquote(parts.path.strip("/")) or DEFAULT_DATABASE
     client.database = name

@@ -7,15 +7,13 @@ dirty or when to retry: the caller repeats a flush that failed with ``ClickHouse
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from schemas.rows import FAMILIES, CounterKey, Family, FamilySchema
-from sinks.clickhouse.client import ClientPool
+from sinks.clickhouse.client import ClickHouseRefused, ClientPool
 
-_EPOCH: Final = date(1970, 1, 1)
 _MONTHS_PER_INSERT_MAX: Final = 90
 """ClickHouse refuses an insert into more than 100 partitions of a table (``max_partitions_per_insert_block``)."""
 _DAYS_PER_INSERT_MAX: Final = _MONTHS_PER_INSERT_MAX * 28
@@ -53,9 +51,19 @@ class ClickHouseWriter:
         return str(rows[0][0]) if rows else None
 
     def write_installation(self, id: str) -> None:  # noqa: A002
-        """Mark the database as belonging to an installation. The first id stays: a second one is never read."""
-        columns = [[id], [datetime.now(UTC)]]
+        """Mark the database as belonging to an installation. The first id stays.
+
+        Raises:
+            ClickHouseRefused: another installation was first.
+        """
+        columns: list[Sequence[object]] = [[id], [datetime.now(UTC)]]
         self._clients.get().insert("installation", ("id", "created_at"), columns)
+        first = self.read_installation()
+        if first != id:
+            raise ClickHouseRefused(
+                f"this ClickHouse database was taken by installation {first} just now, ours is {id}; "
+                "give each installation a database of its own"
+            )
 
     def read_progress(self, partition: int) -> Progress | None:
         """Return the newest progress mark of a partition in this generation, or None if it has none."""
@@ -126,11 +134,11 @@ def _chunks(
     rows: Sequence[CounterRow], chunk_rows: int
 ) -> Iterator[tuple[FamilySchema, Sequence[CounterRow]]]:
     """Cut the rows into inserts: one family each, at most ``chunk_rows`` rows and few enough months."""
-    by_family: dict[int | str, list[CounterRow]] = {}
+    by_family: dict[Family, list[CounterRow]] = {}
     for row in rows:
-        by_family.setdefault(row.key[0], []).append(row)
+        by_family.setdefault(cast("Family", row.key[0]), []).append(row)
     for family in sorted(by_family):
-        schema = FAMILIES[Family(family)]
+        schema = FAMILIES[family]
         for group in _within_months(by_family[family]):
             pending = iter(group)
             while chunk := list(islice(pending, chunk_rows)):
@@ -168,7 +176,7 @@ def _columns(
         )
     count = len(rows)
     return [
-        [_date(day) for day in keys[1]],
+        keys[1],  # the client library takes the number of days for a Date as it is
         *keys[2:],
         *values,
         [partition] * count,
@@ -176,8 +184,3 @@ def _columns(
         [row.version for row in rows],
     ]
 
-
-@lru_cache(maxsize=1 << 14)
-def _date(day: int | str) -> date:
-    """Return the date of a day number (days since 1970-01-01)."""
-    return _EPOCH + timedelta(days=int(day))

@@ -1,0 +1,113 @@
+"""A whole node in a process of its own, made to die at a chosen step. Run as ``python -m tests.crash.node_child``.
+
+Reads one JSON object of arguments from the command line and speaks JSON lines on stdout: ``{"acknowledged": n}``
+after each chunk of input that is durable, and at the end ``{"rows": ...}`` with every counter row in ClickHouse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from cli.node import Node
+from runtime.clock import SystemClock
+from runtime.metrics import Metrics
+from runtime.settings import AccountSettings, Settings, WorkerSettings, ZoneFrom
+from schemas.rows import FAMILIES
+from tests.oracle.strategies import ACCOUNT_ZONES
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the parent asks for."""
+
+    data: str
+    lines: str
+    """Path of the input, canonical events as NDJSON."""
+    start: int = 0
+    """First line to send: those before it are acknowledged."""
+    stop: int = 1 << 60
+    die_at: str = ""
+    """Name of the step to die in, "" = never."""
+    die_after: int = 1
+    """How often the step is passed unharmed, plus one."""
+    chunk: int = 40
+    finish: bool = False
+    """Wait until everything is in ClickHouse and report its rows."""
+
+
+class Killer:
+    """Counts steps and ends the process like a power cut would."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self._arguments = arguments
+        self._passed = 0
+
+    def __call__(self, step: str) -> None:
+        """Die when the step's turn has come."""
+        if step == self._arguments.die_at:
+            self._passed += 1
+            if self._passed >= self._arguments.die_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def settings_of(data: Path) -> Settings:
+    """Return settings in which the generated accounts have their zones and things happen fast."""
+    return Settings(
+        data=data,
+        partitions=2,
+        accounts={
+            account: AccountSettings(time_zone=(ZoneFrom(zone=zone),))
+            for account, zone in ACCOUNT_ZONES.items()
+        },
+        worker=WorkerSettings(flush_interval_ms=20),
+    )
+
+
+def say(**what: Any) -> None:
+    """Write one line to the parent."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def rows_of(node: Node) -> list[list[Any]]:
+    """Return every counter row that readers see: key, then measures."""
+    client = node.clients.get()
+    rows: list[list[Any]] = []
+    for schema in FAMILIES.values():
+        dimensions = ", ".join(("toInt32(toUInt16(day))", *schema.dimensions[1:]))
+        sql = f"SELECT {dimensions}, {', '.join(schema.measures)} FROM v_{schema.table}"
+        count = len(schema.dimensions)
+        rows += [[[int(schema.family), *row[:count]], list(row[count:])] for row in client.query(sql)]
+    return rows
+
+
+async def main(arguments: Arguments, lines: list[bytes]) -> None:
+    """Send lines until told to stop or killed."""
+    node = await Node.start(
+        settings_of(Path(arguments.data)), Metrics(CollectorRegistry()), SystemClock(), Killer(arguments)
+    )
+    # The histories lie years apart and arrive in no order: a backfill, whose accounts' cuts must not move.
+    await node.hold(sorted(ACCOUNT_ZONES), "test", release=False)
+    for position in range(arguments.start, len(lines), arguments.chunk):
+        chunk = lines[position : position + arguments.chunk]
+        intake = await node.ingest(chunk, "canonical", position + 1)
+        assert intake.accepted == len(chunk), intake
+        say(acknowledged=position + len(chunk))
+    await node.wait_flushed(await node.positions())
+    if arguments.finish:
+        say(rows=await asyncio.to_thread(rows_of, node))
+    await node.close()
+
+
+if __name__ == "__main__":
+    given = Arguments(**json.loads(sys.argv[1]))
+    asyncio.run(main(given, Path(given.lines).read_bytes().splitlines()[: given.stop]))
