@@ -85,7 +85,9 @@ def parse(body: bytes, received_at_ms: int, *, keep_text: bool = False) -> Parse
         try:
             parsed.events.append(_event(update, received_at_ms))
         except Refused as refused:
-            payload = orjson.dumps(without_text(update, keep_text=keep_text))
+            # What is no object is replayed as the element of a list that it was.
+            alone = update if isinstance(update, dict) else [update]
+            payload = orjson.dumps(without_text(alone, keep_text=keep_text))
             parsed.refusals.append(Refusal(refused.reason, refused.detail, payload, _account_of(update)))
     return parsed
 

@@ -57,13 +57,8 @@ class ClickHouse:
         self, sql: str, parameters: Mapping[str, object] | None = None
     ) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT over system tables, even while our database does not exist yet."""
-        database = self._client.database
-        with self._mapped_errors():
-            self._client.database = None
-            try:
-                return [tuple(row) for row in self._client.query(sql, dict(parameters or {})).result_rows]
-            finally:
-                self._client.database = database
+        with self._outside_database():
+            return self.query(sql, parameters)
 
     def command(self, sql: str) -> None:
         """Run a statement without result, such as DDL."""

@@ -35,6 +35,8 @@ class EmbeddedEngine:
         self.directory = directory
         self._clients = 0
         self._process_id = os.getpid()
+        self._left_over: list[Path] = []
+        self._tempdir_before: str | None = None
 
     @classmethod
     def of(cls, path: str) -> EmbeddedEngine:
@@ -44,27 +46,38 @@ class EmbeddedEngine:
             return cls._by_directory.setdefault(directory, cls(directory))
 
     def acquire(self) -> Path:
-        """Count one more client, and return the configuration file to open it with.
-
-        The first client prepares the directory: a client that was killed in an insert left its temporary file behind,
-        and nobody else uses them now.
+        """Count one more client, and return the configuration file to open it with. The first prepares the directory.
 
         Raises:
-            ClickHouseRefused: the engine was opened before this process was forked.
+            ClickHouseRefused: an engine was opened before this process was forked.
         """
         config = self.directory / "convometer.xml"
         with self._guard:
+            for engine in self._by_directory.values():
+                if engine._clients:
+                    engine.refuse_after_fork()
             if not self._clients:
                 self._process_id = os.getpid()
                 self._prepare(config)
-            self.refuse_after_fork()
             self._clients += 1
         return config
+
+    def opened(self) -> None:
+        """Note that a client is open, so the directory is ours: what a killed process left behind can go.
+
+        Not earlier: a process that was started by mistake must not take the files of the one that owns the directory.
+        """
+        with self._guard:
+            left_over, self._left_over = self._left_over, []
+        for path in left_over:
+            path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Count one client less."""
         with self._guard:
             self._clients -= 1
+            if not self._clients:
+                tempfile.tempdir = self._tempdir_before
 
     def refuse_after_fork(self) -> None:
         """Refuse to touch an engine that was inherited through a fork: the call would hang for ever.
@@ -81,13 +94,14 @@ class EmbeddedEngine:
     def _prepare(self, config: Path) -> None:
         temporary = self.directory / "insert-files"
         temporary.mkdir(parents=True, exist_ok=True)
-        for left_over in temporary.glob("*"):
-            if left_over.suffix in {".native", ".raw"}:
-                left_over.unlink(missing_ok=True)
+        self._left_over = [path for path in temporary.iterdir() if path.suffix in {".native", ".raw"}]
         backups = self.directory.with_name(self.directory.name + "-backups")
-        config.write_text(_CONFIG.format(backups=_escaped(str(backups))))
+        text = _CONFIG.format(backups=_escaped(str(backups)))
+        if not config.exists() or config.read_text() != text:
+            config.write_text(text)
         # The client library writes each insert to a temporary file of Python's default directory, which is often in
         # memory, often small, and shared with strangers; it takes no other directory.
+        self._tempdir_before = tempfile.tempdir
         tempfile.tempdir = str(temporary)
 
 

@@ -255,7 +255,8 @@ def test_the_received_time_is_the_receivers() -> None:
 
 def test_one_bad_update_leaves_its_siblings_alone() -> None:
     """Between two good updates a bad one of any kind is refused and both others are accepted."""
-    for bad in (None, 1, "text", [], {}, {"id": {}}, {**STATUS, "status": 5}):
+    bad_updates: list[object] = [None, 1, "text", [], {}, {"id": {}}, {**STATUS, "status": 5}]
+    for bad in bad_updates:
         parsed = parse(body(statuses=[STATUS, bad, STATUS]))
         assert (len(parsed.events), len(parsed.refusals)) == (2, 1)
 
