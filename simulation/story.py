@@ -15,7 +15,7 @@ import msgspec
 from schemas.events import Category
 from simulation.world import DAY_SECONDS, HOUR_SECONDS, Incoming, Outgoing, Status
 
-OUTGOING_PER_EPISODE = 1.75
+OUTGOING_PER_EPISODE = 1.56
 """Outgoing messages that an episode has on average (measured)."""
 
 _CAMPAIGN_SHARE = 0.60

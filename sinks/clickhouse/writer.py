@@ -183,4 +183,3 @@ def _columns(
         [generation] * count,
         [row.version for row in rows],
     ]
-

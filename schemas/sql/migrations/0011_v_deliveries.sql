@@ -14,4 +14,6 @@ SELECT
     sum(counters.delivered) AS delivered
 FROM deliveries AS counters FINAL
 WHERE counters.generation IN (SELECT generation FROM generations FINAL WHERE live = 1)
-GROUP BY day, account, number, country, category, template, pricing_type, billable, service_window, free_entry_point;
+GROUP BY
+    day, account, number, country, category, template,
+    pricing_type, billable, service_window, free_entry_point;

@@ -1,0 +1,92 @@
+"""Migrations against a real engine, embedded and over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schemas.rows import FAMILIES, FamilySchema
+from sinks.clickhouse.client import ClickHouseRefused, open_client
+from sinks.clickhouse.migrations import Migration, SchemaMismatch, load_migrations, migrate, pending
+from sinks.clickhouse.writer import column_names
+from tests.integration.conftest import Database
+
+_NAMES = [migration.name for migration in load_migrations()]
+
+
+def test_migrating_an_empty_address_creates_everything(address: str, empty_name: str) -> None:
+    """From no database at all, everything is applied in order, once; a dry run before it only tells."""
+    client = open_client(address, database=empty_name)
+    assert migrate(client, dry_run=True) == _NAMES
+    assert not client.query_anywhere(
+        "SELECT 1 FROM system.tables WHERE database = {database:String}", {"database": empty_name}
+    )
+    assert migrate(client) == _NAMES
+    assert migrate(client) == []
+    assert pending(client) == []
+    client.close()
+
+
+@pytest.mark.parametrize("schema", FAMILIES.values(), ids=lambda schema: schema.table)
+def test_live_columns_are_those_of_the_contract(database: Database, schema: FamilySchema) -> None:
+    """Table and view of every family have exactly the columns of ``schemas.rows``, in its order."""
+    tables = {schema.table: column_names(schema), f"v_{schema.table}": schema.dimensions + schema.measures}
+    for table, expected in tables.items():
+        rows = database.client.query(
+            "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}"
+            " ORDER BY position",
+            {"database": database.name, "table": table},
+        )
+        assert tuple(name for (name,) in rows) == expected
+
+
+@pytest.mark.parametrize("schema", FAMILIES.values(), ids=lambda schema: schema.table)
+def test_every_dimension_is_part_of_the_key(database: Database, schema: FamilySchema) -> None:
+    """Rows that differ in any dimension, partition or generation never replace each other."""
+    rows = database.client.query(
+        "SELECT sorting_key FROM system.tables WHERE database = {database:String} AND name = {table:String}",
+        {"database": database.name, "table": schema.table},
+    )
+    assert set(rows[0][0].split(", ")) == {*schema.dimensions, "partition", "generation"}
+
+
+def test_a_changed_migration_is_refused(database: Database) -> None:
+    """A file that was edited after it was applied stops the migration before anything is done."""
+    known = load_migrations()
+    changed = [replace(known[0], sql=known[0].sql + "\n"), *known[1:], _later("SELECT 1")]
+    with pytest.raises(SchemaMismatch, match=r"0001_messages was changed"):
+        migrate(database.client, migrations=changed)
+    assert pending(database.client) == []
+
+
+def test_a_newer_database_is_refused(database: Database) -> None:
+    """A database that a newer release migrated is not touched by an older one."""
+    newer = [*load_migrations(), _later("SELECT 1")]
+    assert migrate(database.client, migrations=newer) == ["9999_later"]
+    with pytest.raises(SchemaMismatch, match=r"9999_later, which this release does not know"):
+        migrate(database.client)
+
+
+def test_a_failed_migration_is_tried_again(database: Database) -> None:
+    """A migration whose second statement fails is not recorded, and its mended file is applied as a whole."""
+    first = "CREATE TABLE IF NOT EXISTS later (x Int8) ENGINE = MergeTree ORDER BY x;"
+    with pytest.raises(ClickHouseRefused):
+        migrate(database.client, migrations=[*load_migrations(), _later(first + "CREATE NONSENSE")])
+    mended = [*load_migrations(), _later(first + "INSERT INTO later VALUES (1)")]
+    assert migrate(database.client, migrations=mended) == ["9999_later"]
+    assert database.client.query("SELECT x FROM later") == [(1,)]
+
+
+def test_filters_reach_the_key_through_a_view(database: Database) -> None:
+    """A reader's account and days prune month partitions and the primary key, not just rows already read."""
+    plan = database.client.query(
+        "EXPLAIN indexes = 1 SELECT * FROM v_messages WHERE account = 'A' AND day = '2026-10-05'"
+    )
+    text = "\n".join(line for (line,) in plan)
+    assert "toYYYYMM(day) in [202610, 202610]" in text
+    assert "(account in ['A', 'A'])" in text
+
+
+def _later(sql: str) -> Migration:
+    return Migration(9999, "9999_later", sql)

@@ -1,0 +1,620 @@
+"""The simulated world: its truth on worlds small enough to count by hand, its bytes, and its sore points."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import islice, pairwise
+from pathlib import Path
+
+import msgspec
+import orjson
+import phonenumbers
+import pytest
+from click.testing import CliRunner
+
+from cli.generate import generate
+from schemas.country import resolve
+from schemas.events import Category, PricingModel, PricingType
+from schemas.meta import parse
+from simulation.accounts import ConfigFault, config_text, make_accounts, varied_zones, zones_from_config
+from simulation.generator import World, WorldOptions, contacts
+from simulation.live import live_bodies
+from simulation.truth import Row, Truth, climb
+from simulation.world import Contact, Identity, Incoming, Outgoing, Said, Status, StatusName, Thread
+
+NOON = 1_793_620_800  # 2026-11-02 12:00:00 UTC, a Monday
+SEPTEMBER_NOON = NOON - 33 * 86_400  # 2026-09-30
+HOUR = 3_600
+DAY = 86_400
+
+ACCOUNT, OTHER_ACCOUNT = make_accounts(2)
+NUMBER, SECOND_NUMBER = ACCOUNT.numbers
+BRAZILIAN = Identity("BR", "5511961234567")
+
+MARKETING = Said("marketing", "PMP", "regular", True)
+UTILITY = Said("utility", "PMP", "regular", True)
+SERVICE = Said("service", "PMP", "free_customer_service", False)
+ENTRY_POINT = Said("referral_conversion", "PMP", "free_entry_point", False, "f", "referral_conversion")
+
+
+def delivered(at: int, said: Said | None, message_id: str = "") -> Outgoing:
+    """Return a message that was sent and delivered in the same second."""
+    return Outgoing(message_id or f"m{at}", [Status("sent", at, said), Status("delivered", at, said)])
+
+
+def thread(*outgoing: Outgoing, incoming: tuple[Incoming, ...] = ()) -> Contact:
+    """Return a contact of one thread."""
+    return Contact(ACCOUNT, BRAZILIAN, [Thread(NUMBER, list(outgoing), list(incoming))])
+
+
+def rows(query: str, *people: Contact, zone: str = "UTC") -> list[Row]:
+    """Return the true rows of ``query`` without the keys that are the same everywhere."""
+    truth = Truth({ACCOUNT.account_id: zone})
+    for contact in people:
+        truth.add(contact)
+    dropped = {"query", "account", "country"}
+    return [
+        {k: v for k, v in row.items() if k not in dropped} for row in truth.rows() if row["query"] == query
+    ]
+
+
+def conversations(contact: Contact, zone: str = "UTC") -> list[tuple[object, ...]]:
+    """Return ``(day, type, free, charged)`` of every row."""
+    return [(r["day"], r["type"], r["free"], r["charged"]) for r in rows("conversations", contact, zone=zone)]
+
+
+def test_usage_counts_every_step_on_its_own_local_day() -> None:
+    """A ladder across midnight adds each measure to the day of its own timestamp in the account's zone."""
+    # 18:29:59 UTC is 23:59:59 in India: sent on the 2nd, everything after on the 3rd.
+    at = NOON + 6 * HOUR + 29 * 60 + 59
+    statuses = [Status("sent", at, MARKETING), Status("delivered", at + 1, MARKETING), Status("read", at + 9)]
+    found = rows("usage", thread(Outgoing("m", statuses)), zone="Asia/Kolkata")
+    key = {"number": NUMBER.number_id, "category": "marketing", "template": True}
+    assert found == [
+        {"day": "2026-11-02", **key, "total": 1, "sent": 1, "delivered": 0, "read": 0, "not_delivered": 0},
+        {"day": "2026-11-03", **key, "total": 0, "sent": 0, "delivered": 1, "read": 1, "not_delivered": 0},
+    ]
+
+
+def test_ladder_implies_what_was_not_said() -> None:
+    """A read is a delivery and was sent; a failure counts only as long as nothing was delivered."""
+    read = climb(Outgoing("m", [Status("read", 50, SERVICE)]))
+    assert (read.sent_at, read.delivered_at, read.read_at, read.template) == (50, 50, 50, False)
+    failed = climb(Outgoing("m", [Status("failed", 40, None, 131026)]))
+    assert (failed.first_at, failed.sent_at, failed.not_delivered_at, failed.category) == (40, None, 40, "")
+    taken_back = climb(Outgoing("m", [Status("failed", 40, None, 131026), Status("delivered", 60, UTILITY)]))
+    assert (taken_back.first_at, taken_back.sent_at, taken_back.not_delivered_at) == (40, 60, None)
+    played = climb(Outgoing("m", [Status("delivered", 60, SERVICE), Status("played", 70)]))
+    assert played.read_at == 70
+
+
+def test_ladder_takes_the_earliest_word_and_breaks_ties_by_rule() -> None:
+    """The earliest status that carries pricing decides; in one second free wins, and the first category."""
+    restated = climb(Outgoing("m", [Status("sent", 10, MARKETING), Status("delivered", 11, ENTRY_POINT)]))
+    assert (restated.billable, restated.category, restated.free_entry_point) == (True, "marketing", True)
+    tied = climb(Outgoing("m", [Status("sent", 10, UTILITY), Status("delivered", 10, SERVICE)]))
+    assert (tied.billable, tied.category) == (False, "service")
+    category_only = Said("utility", "PMP")
+    silent = climb(Outgoing("m", [Status("sent", 10, category_only), Status("delivered", 11, UTILITY)]))
+    assert silent.billable is True
+    assert climb(Outgoing("m", [Status("sent", 10, Said("utility", "CBP", None, False))])).billable is False
+
+
+def test_conversations_of_a_day_by_hand() -> None:
+    """Templates open one conversation per category and 24 hours; free-form opens service only if none is open."""
+    day = thread(
+        delivered(NOON, MARKETING),  # opens marketing, 2 November, charged
+        delivered(NOON + HOUR, Said("marketing_lite", "PMP", "regular", True)),  # belongs to it
+        delivered(NOON + 2 * HOUR, SERVICE),  # belongs to it
+        delivered(NOON + 3 * HOUR, UTILITY),  # opens utility
+        delivered(NOON + DAY, SERVICE),  # marketing ends this second; belongs to utility
+        delivered(NOON + DAY + 3 * HOUR, SERVICE),  # utility ends this second: opens service, free
+        delivered(NOON + DAY + 4 * HOUR, MARKETING),  # opens marketing of 3 November
+    )
+    assert conversations(day) == [
+        ("2026-11-02", "marketing", 0, 1),
+        ("2026-11-02", "utility", 0, 1),
+        ("2026-11-03", "marketing", 0, 1),
+        ("2026-11-03", "service", 1, 0),
+    ]
+
+
+def test_one_billable_message_charges_the_whole_conversation() -> None:
+    """A conversation opened by a free message is charged as soon as a billable one belongs to it."""
+    paid = Said("service", "PMP", "regular", True)
+    assert conversations(thread(delivered(NOON, SERVICE), delivered(NOON + 5, paid))) == [
+        ("2026-11-02", "service", 0, 1)
+    ]
+
+
+def test_messages_of_one_second_go_templates_first() -> None:
+    """A free-form reply delivered in the second of a template belongs to it and opens nothing."""
+    together = thread(delivered(NOON, SERVICE, "a"), delivered(NOON, MARKETING, "b"))
+    assert conversations(together) == [("2026-11-02", "marketing", 0, 1)]
+
+
+def test_referral_opens_a_free_entry_point_and_closes_the_rest() -> None:
+    """The answer to an ad opens 72 free hours: nothing opens inside, and what was open before is over."""
+    referral = Incoming("r", NOON, referral=True)
+    story = thread(
+        delivered(NOON - HOUR, MARKETING),  # opens marketing
+        delivered(NOON + 60, SERVICE),  # opens the free entry point until NOON + 60 + 72 h
+        delivered(NOON + 120, UTILITY),  # inside
+        delivered(NOON + 60 + 72 * HOUR - 1, MARKETING),  # the last second inside
+        delivered(NOON + 60 + 72 * HOUR, SERVICE),  # outside: opens service
+        incoming=(referral,),
+    )
+    assert conversations(story) == [
+        ("2026-11-02", "free_entry_point", 1, 0),
+        ("2026-11-02", "marketing", 0, 1),
+        ("2026-11-05", "service", 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(("wait", "types"), [(DAY - 1, ["free_entry_point"]), (DAY, ["service"])])
+def test_referral_is_good_for_less_than_a_day(wait: int, types: list[str]) -> None:
+    """An answer delivered exactly 24 hours after the click opens no free entry point."""
+    story = thread(delivered(NOON + wait, SERVICE), incoming=(Incoming("r", NOON, referral=True),))
+    assert [row[1] for row in conversations(story)] == types
+
+
+@pytest.mark.parametrize(
+    ("stated", "length"),
+    [(24 * HOUR, 24 * HOUR), (8 * DAY, 8 * DAY), (8 * DAY + 1, 72 * HOUR), (0, 72 * HOUR)],
+)
+def test_stated_expiry_counts_within_eight_days(stated: int, length: int) -> None:
+    """A free entry point ends when the provider says so, unless that is not after it or beyond 8 days."""
+    said = msgspec.structs.replace(ENTRY_POINT, expires_at=NOON + stated)
+    for offset, opened in ((length - 1, 0), (length, 1)):
+        story = thread(delivered(NOON, said), delivered(NOON + offset, MARKETING))
+        assert [row[1] for row in conversations(story)] == ["free_entry_point", "marketing"][: 1 + opened]
+
+
+def test_straggler_belongs_to_the_free_entry_point_that_ended() -> None:
+    """A message that says free entry point opens a new one only from 24 hours after the end of the last."""
+    end = NOON + 72 * HOUR
+    near = thread(delivered(NOON, ENTRY_POINT), delivered(end + DAY - 1, ENTRY_POINT))
+    assert conversations(near) == [("2026-11-02", "free_entry_point", 1, 0)]
+    far = thread(delivered(NOON, ENTRY_POINT), delivered(end + DAY, ENTRY_POINT))
+    assert conversations(far) == [
+        ("2026-11-02", "free_entry_point", 1, 0),
+        ("2026-11-06", "free_entry_point", 1, 0),
+    ]
+
+
+def test_silent_utility_template_follows_the_regime_of_its_local_day() -> None:
+    """Without any word on pricing a utility template in an open window is free until 30 September 2026, local."""
+    said = Said("utility", "PMP")
+    # 20:00 UTC on 30 September is already 1 October in Kolkata.
+    at = SEPTEMBER_NOON + 8 * HOUR
+    inside = thread(delivered(at, said), incoming=(Incoming("i", at - DAY + 1),))
+    outside = thread(delivered(at, said), incoming=(Incoming("i", at - DAY),))
+    assert conversations(inside) == [("2026-09-30", "utility", 1, 0)]
+    assert conversations(outside) == [("2026-09-30", "utility", 0, 1)]
+    assert conversations(inside, zone="Asia/Kolkata") == [("2026-10-01", "utility", 0, 1)]
+
+
+def test_active_users_by_number_and_for_the_whole_account() -> None:
+    """``both`` holds for the account when one number received and another delivered; months are local."""
+    month_end = NOON - 2 * DAY + 11 * HOUR + 1_800  # 31 October 23:30 UTC
+    person = Contact(
+        ACCOUNT,
+        BRAZILIAN,
+        [
+            Thread(NUMBER, [], [Incoming("i", month_end)]),
+            Thread(SECOND_NUMBER, [delivered(NOON, UTILITY)], []),
+        ],
+    )
+    other = Contact(ACCOUNT, Identity("IN", "918123456789"), [Thread(NUMBER, [], [Incoming("j", NOON)])])
+
+    def found(zone: str) -> list[tuple[object, ...]]:
+        table = rows("active-users", person, other, zone=zone)
+        return [(row["month"], row["number"], row["mau"], row["mau_both"]) for row in table]
+
+    first, second = NUMBER.number_id, SECOND_NUMBER.number_id
+    assert found("UTC") == [
+        ("2026-10", "", 1, 0),
+        ("2026-10", first, 1, 0),
+        ("2026-11", "", 2, 0),
+        ("2026-11", first, 1, 0),
+        ("2026-11", second, 1, 0),
+    ]
+    assert found("Europe/Berlin") == [
+        ("2026-11", "", 2, 1),
+        ("2026-11", first, 2, 0),
+        ("2026-11", second, 1, 0),
+    ]
+
+
+def bodies_of(world: World) -> list[bytes]:
+    """Return everything that arrives."""
+    world.settle()
+    return [body for _, body in world.bodies()]
+
+
+def test_equal_options_give_equal_bytes() -> None:
+    """The seed decides every byte; another seed gives other traffic."""
+    options = WorldOptions(users=60)
+    first = bodies_of(World(options))
+    assert first == bodies_of(World(options))
+    assert first != bodies_of(World(WorldOptions(users=60, seed=2)))
+
+
+def test_noise_does_not_change_the_truth() -> None:
+    """Bad updates arrive on top of the same world."""
+    plain, noisy = Truth({}), Truth({})
+    World(WorldOptions(users=100), plain).settle()
+    world = World(WorldOptions(users=100, bad_share=0.2), noisy)
+    bodies = b"".join(bodies_of(world))
+    assert list(plain.rows()) == list(noisy.rows())
+    assert b"teleported" in bodies
+
+
+class Seen(msgspec.Struct):
+    """What one reading of the arriving bodies found."""
+
+    statuses: Counter[tuple[str, str, str, bytes]]
+    incoming: Counter[tuple[str, str, bytes]]
+    fields: Counter[str]
+    sizes: Counter[int]
+
+
+def look(bodies: list[bytes]) -> Seen:
+    """Read bodies as Meta documents them, failing on anything that is not of that shape."""
+    seen = Seen(Counter(), Counter(), Counter(), Counter())
+    for raw in bodies:
+        body = orjson.loads(raw)
+        assert body["object"] == "whatsapp_business_account"
+        size = 0
+        for entry in body["entry"]:
+            for change in entry["changes"]:
+                value = change["value"]
+                seen.fields[change["field"]] += 1
+                if change["field"] != "messages":
+                    continue
+                assert value["messaging_product"] == "whatsapp"
+                number = value["metadata"]["phone_number_id"]
+                assert ("statuses" in value) != ("messages" in value)
+                for item in value.get("statuses", ()):
+                    key = (entry["id"], number, item["id"], orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+                    seen.statuses[key] += 1
+                for item in value.get("messages", ()):
+                    assert value["contacts"]
+                    seen.incoming[entry["id"], number, orjson.dumps(item, option=orjson.OPT_SORT_KEYS)] += 1
+                size += len(value.get("statuses", ())) + len(value.get("messages", ()))
+        seen.sizes[size] += 1
+    return seen
+
+
+class WirePricing(msgspec.Struct):
+    """``pricing`` of a status."""
+
+    category: str
+    pricing_model: PricingModel
+    type: PricingType | None = None
+    billable: bool | None = None
+
+
+class WireOrigin(msgspec.Struct):
+    """``conversation.origin`` of a status."""
+
+    type: str
+
+
+class WireConversation(msgspec.Struct):
+    """``conversation`` of a status."""
+
+    id: str
+    origin: WireOrigin
+    expiration_timestamp: str | None = None
+
+
+class WireStatus(msgspec.Struct):
+    """An entry of ``statuses[]``."""
+
+    id: str
+    status: str
+    timestamp: str
+    recipient_id: str | None = None
+    recipient_user_id: str | None = None
+    pricing: WirePricing | None = None
+    conversation: WireConversation | None = None
+
+
+class WireMessage(msgspec.Struct, rename={"sender": "from"}):
+    """An entry of ``messages[]``."""
+
+    id: str
+    timestamp: str
+    type: str
+    sender: str | None = None
+    from_user_id: str | None = None
+    referral: dict[str, str] | None = None
+
+
+def country_of(phone: str | None, bsuid: str | None) -> str:
+    """Return the region of the phone, else the prefix of the BSUID."""
+    if phone is None:
+        assert bsuid is not None
+        return bsuid[:2]
+    region = phonenumbers.region_code_for_number(phonenumbers.parse(f"+{phone}"))
+    assert region is not None
+    return region
+
+
+def said_by(status: WireStatus) -> Said | None:
+    """Return what a status says, back in the words of the world."""
+    pricing, conversation = status.pricing, status.conversation
+    if pricing is None:
+        return None
+    category = msgspec.convert(pricing.category.replace("-", "_"), Category)
+    if conversation is None:
+        return Said(category, pricing.pricing_model, pricing.type, pricing.billable)
+    expiry = conversation.expiration_timestamp
+    return Said(
+        category, pricing.pricing_model, pricing.type, pricing.billable,
+        conversation.id, conversation.origin.type, None if expiry is None else int(expiry),
+    )  # fmt: skip
+
+
+def rebuild(seen: Seen) -> list[Contact]:
+    """Put the world together again from what arrived, each update once."""
+    accounts = {account.account_id: account for account in make_accounts(3)}
+    numbers = {number.number_id: number for account in accounts.values() for number in account.numbers}
+    people: dict[tuple[str, str], Contact] = {}
+    threads: dict[tuple[str, str, str], Thread] = {}
+    outgoing: dict[str, Outgoing] = {}
+
+    def place(account: str, number: str, phone: str | None, bsuid: str | None) -> Thread:
+        user = bsuid or phone or ""
+        contact = people.setdefault(
+            (account, user), Contact(accounts[account], Identity(country_of(phone, bsuid)), [])
+        )
+        if (account, number, user) not in threads:
+            threads[account, number, user] = Thread(numbers[number], [], [])
+            contact.threads.append(threads[account, number, user])
+        return threads[account, number, user]
+
+    for account, number, message_id, raw in seen.statuses:
+        status = msgspec.json.decode(raw, type=WireStatus)
+        if status.status == "deleted":
+            continue
+        home = place(account, number, status.recipient_id, status.recipient_user_id)
+        if message_id not in outgoing:
+            outgoing[message_id] = Outgoing(message_id, [])
+            home.outgoing.append(outgoing[message_id])
+        name = msgspec.convert(status.status, StatusName)
+        outgoing[message_id].statuses.append(Status(name, int(status.timestamp), said_by(status)))
+    for account, number, raw in seen.incoming:
+        message = msgspec.json.decode(raw, type=WireMessage)
+        if message.type != "system":
+            home = place(account, number, message.sender, message.from_user_id)
+            home.incoming.append(
+                Incoming(message.id, int(message.timestamp), referral=message.referral is not None)
+            )
+    return list(people.values())
+
+
+@pytest.mark.parametrize("start", [WorldOptions().start, 1_751_241_600, 1_790_640_000])
+def test_truth_can_be_told_from_the_bodies(start: int) -> None:
+    """What arrives holds the whole world: counted from the bodies alone it gives the same rows, in all regimes."""
+    # 1_751_241_600 = 2025-06-30, 1_790_640_000 = 2026-09-29: both weeks cross a change of the price regime.
+    zones = varied_zones(make_accounts(3))
+    told, read = Truth(zones), Truth(zones)
+    bodies = bodies_of(World(WorldOptions(users=400, start=start), told))
+    for contact in rebuild(look(bodies)):
+        read.add(contact)
+    assert list(told.rows()) == list(read.rows())
+
+
+def test_parser_refuses_the_bad_updates_and_no_other() -> None:
+    """The product's own parser takes every update of a world without faults, and refuses each kind of fault."""
+    received_at_ms = 1_795_000_000_000
+    reasons: dict[float, Counter[str]] = {}
+    for bad_share in (0.0, 0.2):
+        world = World(WorldOptions(users=300, bad_share=bad_share))
+        world.settle()
+        reasons[bad_share] = Counter()
+        for update_count, body in world.bodies():
+            parsed = parse(body, received_at_ms)
+            assert parsed.update_count == update_count
+            reasons[bad_share].update(refusal.reason for refusal in parsed.refusals)
+    assert reasons[0.0].total() == 0
+    assert set(reasons[0.2]) == {
+        "no_message_id", "no_time", "no_user", "no_number", "unknown_kind", "from_the_future", "invalid_field",
+    }  # fmt: skip
+    assert 0.1 < reasons[0.2].total() / world.census.updates < 0.3
+
+
+@pytest.fixture(scope="module")
+def week() -> tuple[World, list[bytes]]:
+    """One week of 1,000 users."""
+    world = World(WorldOptions())
+    return world, bodies_of(world)
+
+
+def test_a_week_has_every_sore_point(week: tuple[World, list[bytes]]) -> None:
+    """Repeats, retries, batches, ignored updates and all kinds of statuses and messages do occur."""
+    world, bodies = week
+    seen = look(bodies)
+    repeats = seen.statuses.total() - len(seen.statuses)
+    assert 0.02 < repeats / len(seen.statuses) < 0.08
+    assert world.arrivals.late > 50
+    assert max(seen.sizes) >= 12
+    assert seen.sizes[1] / seen.sizes.total() > 0.9
+    assert seen.fields["account_update"] >= 21
+    assert seen.fields["user_preferences"] > 0
+    names = Counter(orjson.loads(key[3])["status"] for key in seen.statuses)
+    assert set(names) == {"sent", "delivered", "read", "played", "failed", "deleted"}
+    types = {orjson.loads(key[2])["type"] for key in seen.incoming}
+    assert {"text", "image", "reaction", "button", "interactive", "unsupported", "system"} <= types
+    everything = b"".join(bodies)
+    for wanted in (
+        b'"category":"authentication-international"', b'"category":"marketing_lite"', b'"type":"free_entry_point"',
+        b'"expiration_timestamp"', b'"referral":{', b'"code":131049',
+    ):  # fmt: skip
+        assert wanted in everything
+
+
+def test_a_week_has_every_kind_of_ladder() -> None:
+    """Reads without deliveries, failures taken back, messages pending for ever and silent templates do occur."""
+    found: Counter[str] = Counter()
+    for contact in contacts(WorldOptions(), make_accounts(3)):
+        identity = contact.identity
+        found["phone" if identity.bsuid is None else "both" if identity.phone else "bsuid"] += 1
+        for line in contact.threads:
+            for message in line.outgoing:
+                names = [status.name for status in message.statuses]
+                found["read without delivered"] += "read" in names and "delivered" not in names
+                found["taken back"] += "failed" in names and "delivered" in names
+                found["pending"] += names == ["sent"]
+                found["failed"] += names[-1] == "failed"
+                found["silent"] += all(status.said is None for status in message.statuses)
+    ladders = ("read without delivered", "taken back", "pending", "failed", "silent")
+    assert min(found[name] for name in ladders) >= 3
+    people = found["phone"] + found["both"] + found["bsuid"]
+    assert 0.62 < found["phone"] / people < 0.78
+    assert 0.05 < found["bsuid"] / people < 0.15
+
+
+def test_people_are_where_their_numbers_say() -> None:
+    """Every phone resolves to the country of its user, no two people share one, and BSUIDs differ by account."""
+    phones: dict[str, str] = {}
+    bsuids: set[str] = set()
+    for contact in contacts(WorldOptions(users=2_000, days=2), make_accounts(3)):
+        phone, bsuid = contact.identity.phone, contact.identity.bsuid
+        assert country_of(phone, bsuid) == contact.identity.country
+        assert resolve(phone, bsuid) == contact.identity.country
+        if bsuid is not None:
+            assert re.fullmatch(r"[A-Z]{2}\.[A-Za-z0-9]{1,128}", bsuid)
+            assert bsuid not in bsuids
+            bsuids.add(bsuid)
+        if phone is not None:
+            assert phones.setdefault(phone, contact.identity.name) == contact.identity.name
+    assert len(phones) > 500
+
+
+def test_everything_happens_before_the_end_and_pricing_is_said_early(week: tuple[World, list[bytes]]) -> None:
+    """No update is from outside the days asked for, and no price is first said long after the delivery."""
+    options = WorldOptions()
+    for key in look(week[1]).statuses:
+        assert options.start <= int(orjson.loads(key[3])["timestamp"]) < options.end
+    for contact in contacts(options, make_accounts(3)):
+        for line in contact.threads:
+            for message in line.outgoing:
+                delivered_at = climb(message).delivered_at
+                if delivered_at is not None:
+                    assert all(s.at <= delivered_at + 8 * DAY for s in message.statuses if s.said is not None)
+
+
+def test_before_april_2026_users_are_phones() -> None:
+    """Worlds of the past have no business-scoped ids, and before July 2025 they speak of conversations."""
+    bodies = b"".join(bodies_of(World(WorldOptions(users=100, start=1_748_736_000))))  # 2025-06-01
+    assert b"user_id" not in bodies
+    assert b'"pricing_model":"CBP"' in bodies
+    assert b'"pricing_model":"PMP"' not in bodies
+
+
+def test_live_traffic_is_of_now_and_repeatable() -> None:
+    """Live bodies carry times at most an hour old and never ahead of the clock; equal clocks give equal traffic."""
+
+    # Five bodies a second for about two minutes.
+    def take() -> list[tuple[int, float, bytes]]:
+        now = [float(NOON)]
+        taken = []
+        for delay, body in islice(live_bodies(7, lambda: int(now[0]), users=50), 600):
+            taken.append((int(now[0]), delay, body))
+            now[0] += delay
+        return taken
+
+    first = take()
+    assert first == take()
+    assert 80 < sum(delay for _, delay, _ in first) < 160
+    for asked_at, _, body in first:
+        (stamp,) = re.findall(rb'"timestamp":"(\d+)"', body)
+        assert asked_at - HOUR < int(stamp) <= asked_at
+    assert sum(before[2] == after[2] for before, after in pairwise(first)) > 0
+    assert {b'"status":"sent"', b'"status":"read"'} <= set(
+        re.findall(rb'"status":"\w+"', b"".join(x[2] for x in first))
+    )
+
+
+def test_config_round_trip_and_faults() -> None:
+    """A written settings file gives its zones back; accounts it does not name are in UTC; faults are told."""
+    accounts = make_accounts(4)
+    zones = varied_zones(accounts)
+    assert len(set(zones.values())) == 4
+    assert zones_from_config(config_text(zones), accounts) == zones
+    assert set(zones_from_config("broker = 'embedded://x'", accounts).values()) == {"UTC"}
+    for text in ("[accounts", 'accounts = "x"', f"[accounts.{ACCOUNT.account_id}]\ntime_zone = 'Mars/Base'"):
+        with pytest.raises(ConfigFault):
+            zones_from_config(text, accounts)
+    with pytest.raises(ConfigFault, match="one zone name"):
+        zones_from_config(f"[accounts.{ACCOUNT.account_id}]\ntime_zone = [{{ zone = 'UTC' }}]", accounts)
+
+
+def test_command_writes_bodies_truth_and_config(tmp_path: Path) -> None:
+    """Data goes to standard output, the truth and the zones to files; the written file gives the same truth."""
+    run = CliRunner().invoke
+    common = ["--users", "50", "--days", "3", "--truth"]
+    first = run(generate, [*common, str(tmp_path / "a"), "--write-config", str(tmp_path / "c.toml")])
+    second = run(generate, [*common, str(tmp_path / "b"), "--config", str(tmp_path / "c.toml")])
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout_bytes == second.stdout_bytes
+    assert all(orjson.loads(line)["entry"] for line in first.stdout_bytes.splitlines())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    queries = [orjson.loads(line)["query"] for line in (tmp_path / "a").read_bytes().splitlines()]
+    assert list(dict.fromkeys(queries)) == ["active-users", "conversations", "incoming", "usage"]
+    assert "users" in first.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--start", "2026-11-02", "--days", "800"], "future"),
+        (["--start", "2020-01-01"], "too early"),
+        (["--live", "--truth", "t"], "--live"),
+        (["--rate", "-1"], "rate"),
+        (["--config", __file__], "TOML"),
+    ],
+)
+def test_command_refuses_what_makes_no_sense(arguments: list[str], word: str) -> None:
+    """Usage errors exit with 2, say why, and write nothing to standard output."""
+    result = CliRunner().invoke(generate, arguments)
+    assert (result.exit_code, result.stdout_bytes) == (2, b"")
+    assert word in result.stderr
+
+
+def test_command_reports_a_truth_it_cannot_write(tmp_path: Path) -> None:
+    """A file that cannot be written is a failure (1), not a usage error."""
+    result = CliRunner().invoke(generate, ["--users", "1", "--truth", str(tmp_path / "none" / "t")])
+    assert result.exit_code == 1
+    assert "cannot write" in result.stderr
+
+
+def test_command_paces_its_output() -> None:
+    """With a rate, updates come out no faster than that."""
+    started = time.monotonic()
+    result = CliRunner().invoke(generate, ["--users", "20", "--days", "1", "--rate", "150"])
+    elapsed = time.monotonic() - started
+    assert result.exit_code == 0
+    updates = [parse(line, 1_795_000_000_000).update_count for line in result.stdout_bytes.splitlines()]
+    assert sum(updates) > 15
+    assert elapsed >= sum(updates[:-1]) / 150
+
+
+def test_command_ends_quietly_when_its_reader_does() -> None:
+    """A pipe that is closed early, as by ``head``, is no failure and leaves no traceback."""
+    command = [sys.executable, "-c", "from cli.generate import generate; generate()", "--users", "500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
