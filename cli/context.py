@@ -111,7 +111,7 @@ async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncItera
     node = await Node.start(settings, new_metrics(), SystemClock())
     try:
         if catch_up:
-            await node.wait_flushed(await node.positions())
+            await node.catch_up()
         yield node
     finally:
         await node.close()

@@ -56,3 +56,7 @@ class LazyGroup(click.Group):
 @click.version_option(version("convometer"), prog_name="convometer")
 def main() -> None:
     """Exact metering of WhatsApp Business traffic: messages, conversations, monthly active users."""
+
+
+if __name__ == "__main__":
+    main()

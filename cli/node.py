@@ -142,6 +142,11 @@ class Node:
         """See ``Engine.wait_flushed``."""
         await self.worker.wait_flushed(dict(positions))
 
+    async def catch_up(self) -> None:
+        """Return once everything that is durable in the log now is in ClickHouse."""
+        await self.worker.wait_normalized()
+        await self.wait_flushed(await self.positions())
+
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """See ``Engine.query``."""
         loop = asyncio.get_running_loop()

@@ -29,6 +29,7 @@ from streams.store import PartitionStore, Table
 
 _log = logging.getLogger(__name__)
 _RESTORE_RECORDS = 5_000
+_POLL_SECONDS = 0.02
 INPUT_RETENTION_SECONDS = 86_400
 
 
@@ -292,6 +293,14 @@ class EmbeddedWorker:
     def end_offsets(self) -> dict[int, int]:
         """Return the ends of the events partitions: what is durable in the log now."""
         return {p: self.log.end_offset(EVENTS, p) for p in range(self.options.partitions)}
+
+    async def wait_normalized(self) -> None:
+        """Return once everything that stands in the input topics now has been moved into ``events``."""
+        ends = {topic: self.log.end_offset(topic, 0) for topic in INPUT_TOPICS}
+        while any((self.log.committed(CONSUMER_GROUP, topic, 0) or 0) < end for topic, end in ends.items()):
+            if self.failed.is_set():
+                raise RuntimeError("the worker failed") from self.failure
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def wait_flushed(self, offsets: dict[int, int]) -> None:
         """Return once ClickHouse has everything before the given next offsets.

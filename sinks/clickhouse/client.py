@@ -23,8 +23,8 @@ __all__ = ["BrokenParts", "ClickHouse", "ClickHouseAway", "ClickHouseRefused", "
 
 DEFAULT_DATABASE: Final = "convometer"
 _INSERT_SETTINGS: Final = {"async_insert": 0}
-"""Servers from 26.2 on gather small inserts for up to 200 ms by default; ours are batches already. Sent with inserts only:
-a reader's account may be forbidden to change settings."""
+"""Servers from 26.2 on gather small inserts for up to 200 ms by default; ours are batches already. Sent with inserts
+only: a reader's account may be forbidden to change settings."""
 
 
 class ClickHouse:

@@ -41,6 +41,8 @@ _TRANSIENT_CODES: Final = frozenset(
 )
 _TRANSIENT_STATUS: Final = frozenset({408, 425, 429})
 _STATUS: Final = re.compile(r"HTTP status (\d{3})")
+_REQUEST: Final = re.compile(r" with url: \S+")
+"""The parameters of a request that found no server: long, and of no use to the reader."""
 _DETAIL_LENGTH_MAX: Final = 1000
 
 
@@ -109,5 +111,5 @@ def _is_transient(error: Exception, code: int | None, text: str) -> bool:
 
 
 def _without_secret(text: str, secret: str) -> str:
-    cleaned = text.replace(secret, "***") if secret else text
+    cleaned = _REQUEST.sub("", text.replace(secret, "***") if secret else text)
     return cleaned if len(cleaned) <= _DETAIL_LENGTH_MAX else cleaned[:_DETAIL_LENGTH_MAX] + " ..."

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from schemas.rows import FAMILIES, CounterKey, Family
+from sinks.clickhouse.client import ClickHouseRefused
 from sinks.clickhouse.reader import QUERY_NAMES, Filters, flush_progress, run_query
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
 from tests.integration.conftest import Database
@@ -162,11 +163,12 @@ def test_has_rows_sees_every_family_and_generation(database: Database, family: F
 
 
 def test_the_first_installation_id_stays(database: Database) -> None:
-    """A database belongs to the installation that wrote its id first."""
+    """A database belongs to the installation that wrote its id first; one that comes second at that moment stops."""
     writer = ClickHouseWriter(database.pool)
     assert writer.read_installation() is None
     writer.write_installation("one")
-    writer.write_installation("two")
+    with pytest.raises(ClickHouseRefused, match="taken by installation one just now, ours is two"):
+        writer.write_installation("two")
     assert writer.read_installation() == "one"
 
 
@@ -320,7 +322,7 @@ def test_filters_are_inclusive_and_combine(
 def test_rows_are_sorted_by_their_keys(database: Database, name: str) -> None:
     """Rows come in the order of the listed keys, whatever the order of flushing."""
     _seed(database)
-    keys = [_sort_key(list(row.values())) for row in run_query(database.client, name, Filters())]
+    keys = [_sort_key([*row.values()]) for row in run_query(database.client, name, Filters())]
     assert len(keys) > 3
     assert all(earlier < later for earlier, later in pairwise(keys))
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import chdb
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 from aiohttp import web
 
