@@ -35,10 +35,10 @@ check: $(VENV)/dev.stamp ## formatting, lint, types, import direction
 	$(BIN)/lint-imports
 
 test: check ## all checks and tests (less than 20 minutes)
-	$(BIN)/pytest -m 'not long'
+	$(BIN)/pytest -n 2 -m 'not long'
 
 test-long: check ## everything, with the long property and crash runs (hours)
-	CONVOMETER_TEST_HISTORIES=10000 $(BIN)/pytest
+	CONVOMETER_TEST_HISTORIES=10000 CONVOMETER_TEST_KILLS=500 $(BIN)/pytest -n 2
 
 format: $(VENV)/dev.stamp ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

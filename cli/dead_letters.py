@@ -1,16 +1,15 @@
 """Dead letters as the ``dlq`` verb sees them: paged, and sent through the parser again.
 
-Owns which parser takes which payload. A replayed letter stays where it is; replaying it twice changes no number.
+Owns the paging. A replayed letter stays where it is; replaying it twice changes no number.
 """
 
 from __future__ import annotations
 
 from cli.engine import DeadLetterRow, Intake
-from cli.intake import PARSERS, LineIntake
+from cli.intake import LineIntake
 from schemas.dead_letter import UnreadableDeadLetter, decode_dead_letter
 from schemas.topics import DEAD_LETTER
 from streams.embedded.log import EmbeddedLog, OffsetOutOfRange
-from streams.normalize import is_webhook
 
 
 class DeadLetters:
@@ -36,8 +35,7 @@ class DeadLetters:
         total = Intake()
         for letter_id in ids:
             payload = self._payload(letter_id)
-            parse = PARSERS["meta" if is_webhook(payload) else "canonical"]
-            total.add(await self._intake.take([payload], parse, letter_id, "replay"))
+            total.add(await self._intake.take([payload], None, letter_id, "replay"))
         return total
 
     def _payload(self, letter_id: int) -> bytes:

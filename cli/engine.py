@@ -12,8 +12,10 @@ from typing import Literal, Protocol
 import msgspec
 
 from sinks.clickhouse.reader import Filters
+from streams.normalize import InputFormat
 
-InputFormat = Literal["meta", "canonical"]
+__all__ = ["DeadLetterRow", "Engine", "InputFormat", "Intake", "QueryName", "Row"]
+
 QueryName = Literal["usage", "conversations", "incoming", "active-users"]
 Row = dict[str, object]
 

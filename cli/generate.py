@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import cast
 
@@ -36,6 +37,13 @@ _DEFAULT_DAYS = 7
 _FINITE_ONLY = ("start", "days", "truth", "messages_per_user_day", "bad_share", "config", "write_config")
 
 
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """Refuse ``nan`` and ``inf``: every comparison with ``nan`` is false, so a range lets it pass."""
+    if not isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 @click.command("generate")
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Equal seeds and options give equal bytes."
@@ -59,6 +67,7 @@ _FINITE_ONLY = ("start", "days", "truth", "messages_per_user_day", "bad_share", 
 @click.option(
     "--messages-per-user-day",
     type=click.FloatRange(0, 500),
+    callback=_finite,
     default=0.6,
     show_default=True,
     help="Outgoing messages, on average.",
@@ -66,6 +75,7 @@ _FINITE_ONLY = ("start", "days", "truth", "messages_per_user_day", "bad_share", 
 @click.option(
     "--bad-share",
     type=click.FloatRange(0, 0.5),
+    callback=_finite,
     default=0.0,
     show_default=True,
     help="Updates that have to be refused, per good update.",
@@ -73,6 +83,7 @@ _FINITE_ONLY = ("start", "days", "truth", "messages_per_user_day", "bad_share", 
 @click.option(
     "--rate",
     type=click.FloatRange(0),
+    callback=_finite,
     default=0.0,
     help="Updates per second in real time; 0 = as fast as possible (with --live: 5).",
 )

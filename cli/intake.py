@@ -1,24 +1,19 @@
 """Lines of a file, or dead letters, on their way into the log: parse, pack by partition, append.
 
-Owns how a line that cannot be read is refused. The same parsers as the gateway's read the lines.
+Owns the report. How a body is read is the same as for the input topics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 
 from cli.engine import InputFormat, Intake
 from runtime.clock import Clock
 from runtime.metrics import Metrics
-from schemas.canonical import parse as parse_canonical
-from schemas.events import Event, Parsed, Refusal, canonical_json
-from schemas.meta import parse as parse_meta
-from schemas.refusing import UnparseableBody
+from schemas.events import Parsed
 from streams.embedded.log import EmbeddedLog
-from streams.normalize import event_appends, redacted, refusal_appends
+from streams.normalize import Reading, event_appends, refusal_appends
 
-Parse = Callable[[bytes, int], Parsed]
-PARSERS: dict[InputFormat, Parse] = {"meta": parse_meta, "canonical": parse_canonical}
 _DESCRIBED_REFUSALS_MAX = 20
 
 
@@ -26,69 +21,50 @@ class LineIntake:
     """Takes lines into the embedded log."""
 
     def __init__(
-        self, log: EmbeddedLog, partitions: int, metrics: Metrics, clock: Clock, known: frozenset[str] | None
+        self, log: EmbeddedLog, partitions: int, reading: Reading, metrics: Metrics, clock: Clock
     ) -> None:
-        """Write to an open log; ``known`` = the only accounts to accept, None = all."""
+        """Write to an open log."""
         self._log = log
         self._partitions = partitions
+        self._reading = reading
         self._metrics = metrics
         self._clock = clock
-        self._known = known
 
-    async def take(self, lines: list[bytes], parse: Parse, first_line: int, source: str) -> Intake:
-        """Parse the lines and return once their events and their dead letters are durable."""
+    async def take(
+        self, lines: list[bytes], input_format: InputFormat | None, first_line: int, source: str
+    ) -> Intake:
+        """Parse the lines and return once their events and their dead letters are durable.
+
+        Without a format each line shows by itself what it is. Empty lines are passed over.
+        """
         now_ms = self._clock.now_ms()
-        intake = Intake(lines=len(lines))
-        events: list[Event] = []
-        refusals: list[Refusal] = []
+        intake, all_parsed = Intake(lines=len(lines)), Parsed()
         for position, line in enumerate(lines):
-            parsed = self._parse(line, parse, now_ms)
-            events += parsed.events
-            refusals += parsed.refusals
-            for name in parsed.ignored:
-                self._metrics.count_ignored(name)
-            intake.ignored += len(parsed.ignored)
-            for refusal in parsed.refusals:
-                if len(intake.refusals) < _DESCRIBED_REFUSALS_MAX:
-                    intake.refusals.append(
-                        f"line {first_line + position}: {refusal.reason}: {refusal.detail}"
-                    )
-        intake.accepted, intake.refused = len(events), len(refusals)
+            if line.strip():
+                parsed = self._reading.read(line, now_ms, input_format)
+                all_parsed.events += parsed.events
+                all_parsed.refusals += parsed.refusals
+                all_parsed.ignored += parsed.ignored
+                intake.refusals += [
+                    f"line {first_line + position}: {refusal.reason}: {refusal.detail}"
+                    for refusal in parsed.refusals[: _DESCRIBED_REFUSALS_MAX - len(intake.refusals)]
+                ]
         appends = [
-            *event_appends(events, self._partitions, now_ms),
-            *refusal_appends(refusals, now_ms, source),
+            *event_appends(all_parsed.events, self._partitions, now_ms),
+            *refusal_appends(all_parsed.refusals, now_ms, source),
         ]
         if appends:
             await self._log.transaction(appends, {})
-        for event in events:
-            self._metrics.count_events(event.kind, "accepted")
-        for refusal in refusals:
-            self._metrics.count_refused(refusal.reason)
-            self._metrics.count_dead_letters(refusal.reason)
+        self._count(all_parsed)
+        intake.accepted, intake.refused = len(all_parsed.events), len(all_parsed.refusals)
+        intake.ignored = len(all_parsed.ignored)
         return intake
 
-    def _parse(self, line: bytes, parse: Parse, now_ms: int) -> Parsed:
-        if not line.strip():
-            return Parsed()
-        try:
-            parsed = parse(line, now_ms)
-        except UnparseableBody as error:
-            return Parsed(refusals=[Refusal("malformed", str(error), redacted(line))])
-        if self._known is not None:
-            self._refuse_unknown(parsed, self._known)
-        return parsed
-
-    def _refuse_unknown(self, parsed: Parsed, known: frozenset[str]) -> None:
-        strangers = [event for event in parsed.events if event.account not in known]
-        parsed.events = [event for event in parsed.events if event.account in known]
-        parsed.refusals += [unknown_account(event) for event in strangers]
-
-
-def unknown_account(event: Event) -> Refusal:
-    """Return the refusal of an event whose account is not configured."""
-    return Refusal(
-        "unknown_account",
-        "the account has no entry in the settings, and unknown_accounts = refuse",
-        canonical_json(event),
-        event.account,
-    )
+    def _count(self, parsed: Parsed) -> None:
+        for name, count in Counter(parsed.ignored).items():
+            self._metrics.count_ignored(name, count)
+        for kind, count in Counter(event.kind for event in parsed.events).items():
+            self._metrics.count_events(kind, "accepted", count)
+        for reason, count in Counter(refusal.reason for refusal in parsed.refusals).items():
+            self._metrics.count_refused(reason, count)
+            self._metrics.count_dead_letters(reason, count)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from cli.dead_letters import DeadLetters
 from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
-from cli.intake import PARSERS, LineIntake
+from cli.intake import LineIntake
 from cli.observers import sample_gauges, worker_observers
-from cli.options import worker_options
+from cli.options import reading_of, worker_options
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
@@ -61,8 +61,7 @@ class Node:
             clock.now_ms,
             worker_observers(metrics, on_step),
         )
-        known = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
-        self._intake = LineIntake(log, settings.partitions, metrics, clock, known)
+        self._intake = LineIntake(log, settings.partitions, reading_of(settings), metrics, clock)
         self._dead_letters = DeadLetters(log, self._intake)
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -116,7 +115,7 @@ class Node:
 
     async def ingest(self, lines: list[bytes], input_format: InputFormat, first_line: int) -> Intake:
         """See ``Engine.ingest``."""
-        return await self._intake.take(lines, PARSERS[input_format], first_line, "ingest")
+        return await self._intake.take(lines, input_format, first_line, "ingest")
 
     async def hold(self, accounts: list[str], hold_id: str, release: bool) -> None:
         """See ``Engine.hold``. Every partition hears of it: a user of the account may be in any."""

@@ -6,10 +6,17 @@ from metering.calendar import ZoneRules
 from metering.rules import DAY_SECONDS, shipped_regimes
 from runtime.settings import Settings
 from streams.flusher import FlushLimits
+from streams.normalize import Reading
 from streams.processor import Retention
 from streams.worker import WorkerOptions
 
 _DEFAULT_ZONES: ZoneRules = (("", "UTC"),)
+
+
+def reading_of(settings: Settings) -> Reading:
+    """Return how bodies are read that do not come through the gateway."""
+    known = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
+    return Reading(known, settings.keep_message_text)
 
 
 def worker_options(settings: Settings) -> WorkerOptions:
@@ -27,6 +34,7 @@ def worker_options(settings: Settings) -> WorkerOptions:
             worker.expired_hash_days * DAY_SECONDS,
         ),
         flush_limits=FlushLimits(worker.flush_interval_ms / 1000, worker.flush_rows_max),
+        reading=reading_of(settings),
         dead_letter_seconds=settings.dead_letter_retention_days * DAY_SECONDS,
         dead_letter_bytes=settings.dead_letter_bytes_max,
     )

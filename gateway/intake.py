@@ -8,15 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-import msgspec
-import orjson
-
 from gateway.deadline import Deadlines
 from gateway.errors import RequestRefused
 from gateway.port import EventLogPort, LogUnavailable
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from schemas.admission import admit
 from schemas.events import Event, Parsed, Refusal
 
 Parse = Callable[[bytes, int], Parsed]
@@ -66,7 +64,8 @@ class Intake:
         Raises:
             RequestRefused: 503, if the log does not take all of it in time; nothing is promised then.
         """
-        events, refusals = self._apply_account_policy(parsed)
+        parsed = admit(parsed, self._known_accounts)
+        events, refusals = parsed.events, parsed.refusals
         if events or refusals:
             try:
                 with self._deadlines.limit():
@@ -82,14 +81,6 @@ class Intake:
             "refused": len(refusals),
             "ignored": len(parsed.ignored),
         }
-
-    def _apply_account_policy(self, parsed: Parsed) -> tuple[list[Event], list[Refusal]]:
-        known = self._known_accounts
-        if known is None or all(event.account in known for event in parsed.events):
-            return parsed.events, parsed.refusals
-        accepted = [event for event in parsed.events if event.account in known]
-        unknown = [_unknown_account(event) for event in parsed.events if event.account not in known]
-        return accepted, [*parsed.refusals, *unknown]
 
 
 def unreadable_body() -> RequestRefused:
@@ -107,14 +98,6 @@ def _unavailable() -> RequestRefused:
         "repeat the request; repeats change no number",
         retry_seconds=RETRY_SECONDS,
     )
-
-
-def _unknown_account(event: Event) -> Refusal:
-    """Return the refusal of an event of an account that is not configured; its payload is the canonical event."""
-    fields = msgspec.structs.asdict(event)
-    payload = orjson.dumps({name: value for name, value in fields.items() if value is not None})
-    detail = "the account has no entry in the settings, and unknown_accounts is refuse"
-    return Refusal("unknown_account", detail, payload, event.account)
 
 
 def _count(metrics: Metrics, events: Sequence[Event], refusals: Sequence[Refusal]) -> None:

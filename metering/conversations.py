@@ -6,12 +6,14 @@ messages may be forgotten without changing a count. Does not own which events re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from metering.rules import DAY_SECONDS, FREE_ENTRY_POINT_SECONDS_MAX, WINDOW_SECONDS
+from metering.state import earliest
 
 FREE_ENTRY_POINT = "free_entry_point"
 SERVICE = "service"
@@ -86,71 +88,123 @@ def scan(
         referrals: times of incoming messages that came from an ad, ascending, those of ``start`` not among them.
         free_entry_seconds_at: for each delivery, the length of a free entry point opened by it.
     """
-    scanner = _Scanner(start, deliveries, referrals)
-    for position, seconds in enumerate(free_entry_seconds_at):
-        scanner.take(position, seconds)
-    return Scan(scanner.conversations, scanner.inside, scanner.free_entry_ends_at, scanner.referrals)
+
+    def end(opener: Delivery) -> int:
+        position = bisect_left(deliveries, opener)
+        from_opener = (deliveries[place] for place in range(position, len(deliveries)))
+        return end_of_free_entry(from_opener, free_entry_seconds_at[position])
+
+    scanner = Scanner(state_of(start), sorted([*start.referrals, *referrals]), end)
+    for delivery in deliveries:
+        scanner.take(delivery)
+    return Scan(
+        scanner.conversations,
+        set(scanner.inside),
+        scanner.free_entry_ends_at,
+        scanner.unused_referrals(),
+    )
 
 
-class _Scanner:
-    """The scan's moving parts."""
+class ScanState(NamedTuple):
+    """Where a scan stands between two deliveries, as a value: two scans that stand alike go on alike.
 
-    def __init__(self, start: Checkpoint, deliveries: Sequence[Delivery], referrals: Sequence[int]) -> None:
-        self.deliveries = deliveries
-        self.conversations = [
-            Conversation(c.type, c.opened_at, c.ends_at, c.category, c.country, c.charged) for c in start.open
-        ]
+    What can have no effect on any later delivery is left out, so that equal futures mean equal states.
+    """
+
+    open: tuple[tuple[str, int, int, str, str, bool], ...] = ()
+    """The open category and service conversations, as the fields of ``Conversation``, by type."""
+    free_entry_ends_at: int = 0
+    referrals_used_until: int = 0
+    """When the last free entry point opened: it used up every referral up to then that could matter later."""
+
+
+class Scanner:
+    """The scan's moving parts. It starts from a state and can be asked for the state it has come to."""
+
+    __slots__ = (
+        "_end_of_free_entry",
+        "_referrals",
+        "_referrals_used_until",
+        "conversations",
+        "free_entry_ends_at",
+        "inside",
+        "open",
+    )
+
+    def __init__(
+        self, start: ScanState, referrals: Sequence[int], end_of_free_entry: Callable[[Delivery], int]
+    ) -> None:
+        """Go on from a state.
+
+        Args:
+            start: where the scan stands.
+            referrals: times of the incoming messages that came from an ad, ascending.
+            end_of_free_entry: tells when a free entry point that a delivery opens will end.
+        """
+        self.conversations = [Conversation(*fields) for fields in start.open]
+        """Those of the start first, then those opened since, in order."""
         self.open = {conversation.type: conversation for conversation in self.conversations}
         self.free_entry_ends_at = start.free_entry_ends_at
-        self.referrals = sorted([*start.referrals, *referrals])
-        self.inside: set[bytes] = set()
+        self.inside: list[bytes] = []
+        """Items delivered inside a free entry point."""
+        self._referrals = referrals
+        self._referrals_used_until = start.referrals_used_until
+        self._end_of_free_entry = end_of_free_entry
 
-    def take(self, position: int, free_entry_seconds: int) -> None:
+    def take(self, delivery: Delivery) -> None:
         """Let one delivery open or join a conversation."""
-        delivery = self.deliveries[position]
-        if delivery.at < self.free_entry_ends_at:
-            self.inside.add(delivery.item)
+        at = delivery.at
+        if at < self.free_entry_ends_at:
+            self.inside.append(delivery.item)
             return
-        has_referral = any(delivery.at - DAY_SECONDS < at <= delivery.at for at in self.referrals)
-        if delivery.says_free_entry and not has_referral and self._follows_free_entry(delivery):
-            return
-        if delivery.says_free_entry or has_referral:
-            self._open_free_entry(position, free_entry_seconds)
+        has_referral = bool(self._referrals) and self._has_unused_referral(at)
+        if has_referral or delivery.says_free_entry:
+            if has_referral or not self._follows_free_entry(at):
+                self._open_free_entry(delivery)
         else:
             self._take_regular(delivery)
 
-    def _follows_free_entry(self, delivery: Delivery) -> bool:
-        return bool(self.free_entry_ends_at) and delivery.at < self.free_entry_ends_at + DAY_SECONDS
+    def state(self, at: int) -> ScanState:
+        """Return where the scan stands after a delivery at ``at``."""
+        still_open = [msgspec.structs.astuple(c) for c in self.open.values() if c.ends_at > at]
+        if len(still_open) > 1:
+            still_open.sort()
+        return ScanState(
+            tuple(still_open),
+            # Later than a day after its end a free entry point has no more say (rule 2).
+            self.free_entry_ends_at if self.free_entry_ends_at + DAY_SECONDS > at else 0,
+            self._referrals_used_until if self._referrals_used_until + DAY_SECONDS > at else 0,
+        )
 
-    def _open_free_entry(self, position: int, seconds: int) -> None:
-        delivery = self.deliveries[position]
+    def unused_referrals(self) -> list[int]:
+        """Return the referrals that no free entry point has used up; those out of reach may be missing."""
+        return [at for at in self._referrals if at > self._referrals_used_until]
+
+    def _has_unused_referral(self, at: int) -> bool:
+        """Tell whether an unused referral lies in (at - 24 h, at].
+
+        Opening uses up all referrals in the day up to it; older ones are out of any later message's reach. So the
+        unused ones within reach are just those after the last opening.
+        """
+        position = bisect_right(self._referrals, at)
+        return position > 0 and self._referrals[position - 1] > max(
+            at - DAY_SECONDS, self._referrals_used_until
+        )
+
+    def _follows_free_entry(self, at: int) -> bool:
+        return bool(self.free_entry_ends_at) and at < self.free_entry_ends_at + DAY_SECONDS
+
+    def _open_free_entry(self, delivery: Delivery) -> None:
         at = delivery.at
-        self.referrals = [r for r in self.referrals if not at - DAY_SECONDS < r <= at]
         for conversation in self.open.values():
             conversation.ends_at = min(conversation.ends_at, at)
         self.open.clear()
-        expires_at = self._expiry(position)
-        believed = at < expires_at <= at + FREE_ENTRY_POINT_SECONDS_MAX
-        self.free_entry_ends_at = expires_at if believed else at + seconds
+        self._referrals_used_until = at
+        self.free_entry_ends_at = self._end_of_free_entry(delivery)
         self.conversations.append(
             Conversation(FREE_ENTRY_POINT, at, self.free_entry_ends_at, delivery.category, delivery.country)
         )
-        self.inside.add(delivery.item)
-
-    def _expiry(self, position: int) -> int:
-        """Return the earliest expiry of the messages of this second that say free entry point; 0 = none.
-
-        They are consecutive and the opener is the first of its second: only the second's first message can find
-        no free entry point open and a referral unused, or say free entry point itself.
-        """
-        at = self.deliveries[position].at
-        found = []
-        for delivery in self.deliveries[position:]:
-            if delivery.at != at or not delivery.says_free_entry:
-                break
-            if delivery.expires_at:
-                found.append(delivery.expires_at)
-        return min(found, default=0)
+        self.inside.append(delivery.item)
 
     def _take_regular(self, delivery: Delivery) -> None:
         if delivery.rank == RANK_TEMPLATE:
@@ -159,13 +213,14 @@ class _Scanner:
                 conversation = self._open_regular(delivery)
         else:
             conversation = self._first_opened(delivery.at) or self._open_regular(delivery)
-        conversation.charged = conversation.charged or delivery.billable
+        if delivery.billable:
+            conversation.charged = True
 
     def _first_opened(self, at: int) -> Conversation | None:
         still_open = [conversation for conversation in self.open.values() if at < conversation.ends_at]
-        return min(
-            still_open, key=lambda conversation: (conversation.opened_at, conversation.type), default=None
-        )
+        if len(still_open) < 2:
+            return still_open[0] if still_open else None
+        return min(still_open, key=lambda conversation: (conversation.opened_at, conversation.type))
 
     def _open_regular(self, delivery: Delivery) -> Conversation:
         conversation = Conversation(
@@ -178,6 +233,36 @@ class _Scanner:
         self.open[delivery.conversation_type] = conversation
         self.conversations.append(conversation)
         return conversation
+
+
+def state_of(checkpoint: Checkpoint) -> ScanState:
+    """Return the state that a checkpoint stands for, its referrals aside."""
+    return ScanState(
+        tuple(msgspec.structs.astuple(conversation) for conversation in checkpoint.open),
+        checkpoint.free_entry_ends_at,
+    )
+
+
+def end_of_free_entry(from_opener: Iterable[Delivery], default_seconds: int) -> int:
+    """Return when a free entry point ends: as the provider said, if that is credible, else by its length.
+
+    The provider's word is the earliest expiry of the messages of this second that say free entry point. They are
+    consecutive and the opener is the first of its second: only the second's first message can find no free entry
+    point open and a referral unused, or say free entry point itself.
+
+    Args:
+        from_opener: the opening delivery and those after it, in order.
+        default_seconds: the length in force when nothing credible is said.
+    """
+    opened_at = said = 0
+    for delivery in from_opener:
+        if not opened_at:
+            opened_at = delivery.at
+        if delivery.at != opened_at or not delivery.says_free_entry:
+            break
+        said = earliest(said, delivery.expires_at)
+    believed = opened_at < said <= opened_at + FREE_ENTRY_POINT_SECONDS_MAX
+    return said if believed else opened_at + default_seconds
 
 
 def checkpoint_at(instant: int, outcome: Scan) -> Checkpoint:

@@ -137,12 +137,17 @@ def message_of(event: Event, number: int) -> Message:
     """Return what one status event alone says about its message."""
     at = event.occurred_at
     message = Message(number, last=at)
-    if event.kind == "failed":
+    kind = event.kind
+    if kind == "sent":
+        message.sent = at
+    elif kind == "delivered":
+        message.delivered = at
+    elif kind == "read":
+        message.read = at
+    elif kind == "failed":
         message.failed = at
         if event.error_code:
             message.error_at, message.error_code = at, event.error_code
-    else:
-        setattr(message, event.kind, at)
     if event.user_phone:
         message.phone_at, message.phone_country = at, event.country
     else:
@@ -162,30 +167,55 @@ def message_of(event: Event, number: int) -> Message:
 
 def join_message(into: Message, other: Message) -> bool:
     """Join ``other`` into ``into`` and tell whether that changed anything. Both are about the same message."""
-    before = msgspec.structs.astuple(into)
-    into.sent = earliest(into.sent, other.sent)
-    into.delivered = earliest(into.delivered, other.delivered)
-    into.read = earliest(into.read, other.read)
-    into.failed = earliest(into.failed, other.failed)
-    _join_error(into, other)
-    into.last = max(into.last, other.last)
+    changed = _join_times(into, other)
+    if other.error_at and (
+        not into.error_at or (other.error_at, other.error_code) < (into.error_at, into.error_code)
+    ):
+        into.error_at, into.error_code, changed = other.error_at, other.error_code, True
     if _comes_first(other.phone_at, other.phone_country, into.phone_at, into.phone_country):
-        into.phone_at, into.phone_country = other.phone_at, other.phone_country
+        into.phone_at, into.phone_country, changed = other.phone_at, other.phone_country, True
     if _comes_first(other.any_at, other.any_country, into.any_at, into.any_country):
-        into.any_at, into.any_country = other.any_at, other.any_country
+        into.any_at, into.any_country, changed = other.any_at, other.any_country, True
     if _comes_first(
         other.category_at, CATEGORY_BY_CODE[other.category], into.category_at, CATEGORY_BY_CODE[into.category]
     ):
-        into.category_at, into.category = other.category_at, other.category
+        into.category_at, into.category, changed = other.category_at, other.category, True
     # The tie rule is "true before false", so the flag is compared upside down.
-    if _comes_first(other.template_at, str(not other.template), into.template_at, str(not into.template)):
-        into.template_at, into.template = other.template_at, other.template
-    _join_pricing(into, other)
+    if other.template_at and _comes_first(
+        other.template_at, str(not other.template), into.template_at, str(not into.template)
+    ):
+        into.template_at, into.template, changed = other.template_at, other.template, True
+    if other.pricing_at:
+        changed |= _join_pricing(into, other)
     if other.free_entry and other.free_entry != into.free_entry:
-        into.free_entry = _least_entries([*into.free_entry, *other.free_entry])
-    into.service_window = max(into.service_window, other.service_window)
-    into.inside_free_entry = max(into.inside_free_entry, other.inside_free_entry)
-    return before != msgspec.structs.astuple(into)
+        entries = _least_entries([*into.free_entry, *other.free_entry])
+        changed |= entries != into.free_entry
+        into.free_entry = entries
+    return _join_frozen(into, other) or changed
+
+
+def _join_times(into: Message, other: Message) -> bool:
+    changed = False
+    if other.sent and (not into.sent or other.sent < into.sent):
+        into.sent, changed = other.sent, True
+    if other.delivered and (not into.delivered or other.delivered < into.delivered):
+        into.delivered, changed = other.delivered, True
+    if other.read and (not into.read or other.read < into.read):
+        into.read, changed = other.read, True
+    if other.failed and (not into.failed or other.failed < into.failed):
+        into.failed, changed = other.failed, True
+    if other.last > into.last:
+        into.last, changed = other.last, True
+    return changed
+
+
+def _join_frozen(into: Message, other: Message) -> bool:
+    changed = False
+    if other.service_window > into.service_window:
+        into.service_window, changed = other.service_window, True
+    if other.inside_free_entry > into.inside_free_entry:
+        into.inside_free_entry, changed = other.inside_free_entry, True
+    return changed
 
 
 def _comes_first(at: int, tie: str, other_at: int, other_tie: str) -> bool:
@@ -194,22 +224,15 @@ def _comes_first(at: int, tie: str, other_at: int, other_tie: str) -> bool:
     return not other_at or at < other_at or (at == other_at and tie < other_tie)
 
 
-def _join_error(into: Message, other: Message) -> None:
-    if other.error_at and (
-        not into.error_at or (other.error_at, other.error_code) < (into.error_at, into.error_code)
-    ):
-        into.error_at, into.error_code = other.error_at, other.error_code
-
-
-def _join_pricing(into: Message, other: Message) -> None:
-    if not other.pricing_at:
-        return
-    if not into.pricing_at or _pricing_order(other) < _pricing_order(into):
-        into.pricing_at, into.pricing_type, into.billable = (
-            other.pricing_at,
-            other.pricing_type,
-            other.billable,
-        )
+def _join_pricing(into: Message, other: Message) -> bool:
+    if into.pricing_at and not _pricing_order(other) < _pricing_order(into):
+        return False
+    into.pricing_at, into.pricing_type, into.billable = (
+        other.pricing_at,
+        other.pricing_type,
+        other.billable,
+    )
+    return True
 
 
 def _pricing_order(message: Message) -> tuple[int, bool, str, int]:
@@ -249,8 +272,11 @@ def incoming_of(event: Event, number: int) -> Incoming:
 
 def join_incoming(into: Incoming, other: Incoming) -> bool:
     """Join ``other`` into ``into`` and tell whether that changed anything."""
-    before = msgspec.structs.astuple(into)
-    into.at, into.country = min((into.at, into.country), (other.at, other.country))
-    into.last = max(into.last, other.last)
-    into.referral_at = earliest(into.referral_at, other.referral_at)
-    return before != msgspec.structs.astuple(into)
+    changed = False
+    if (other.at, other.country) < (into.at, into.country):
+        into.at, into.country, changed = other.at, other.country, True
+    if other.last > into.last:
+        into.last, changed = other.last, True
+    if other.referral_at and (not into.referral_at or other.referral_at < into.referral_at):
+        into.referral_at, changed = other.referral_at, True
+    return changed

@@ -185,10 +185,6 @@ class GatewaySettings(_Table):
 class WorkerSettings(_Table):
     """The metering worker."""
 
-    commit_events_max: Annotated[int, Field(ge=1, le=100_000, description="events in one commit")] = 5000
-    commit_interval_ms: Annotated[
-        int, Field(ge=1, le=10_000, description="longest wait before a commit, milliseconds")
-    ] = 100
     flush_rows_max: Annotated[int, Field(ge=1, le=1_000_000, description="rows in one flush")] = 20_000
     flush_interval_ms: Annotated[
         int, Field(ge=10, le=60_000, description="longest wait before a flush, milliseconds")
@@ -204,8 +200,9 @@ class WorkerSettings(_Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.message_retention_days < self.horizon_days:
-            raise ValueError("message_retention_days of at least horizon_days")
+        # A day more than the horizon: customer service windows look back on messages of the day before the cut.
+        if self.message_retention_days <= self.horizon_days:
+            raise ValueError("message_retention_days of more than horizon_days")
         return self
 
 
@@ -238,12 +235,6 @@ class Settings(_Table):
     dead_letter_bytes_max: Annotated[
         int, Field(ge=MIB, description="size at which the oldest dead letters go, bytes")
     ] = 1024 * MIB
-    dead_letter_ratio_max: Annotated[
-        float, Field(gt=0, le=1, description="share of refused updates at which a partition stops, 0 to 1")
-    ] = 0.5
-    dead_letter_run_max: Annotated[
-        int, Field(ge=1, description="refused updates in a row at which a partition stops")
-    ] = 1000
     keep_message_text: Annotated[bool, Field(description="keep message text in dead letters")] = False
     log_format: Annotated[Literal["json", "text"], Field(description="shape of a log line")] = "text"
 

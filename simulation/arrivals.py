@@ -16,10 +16,11 @@ import msgspec
 from simulation.render import body, messages_change
 from simulation.world import DAY_SECONDS, HOUR_SECONDS, Account, BusinessNumber
 
-RETRY_SECONDS_MAX = int(6.8 * DAY_SECONDS)
-"""Longest delay of a retry; with the longest wait for a batch an update arrives within 6.9 days."""
+RETRY_SECONDS_MAX = int(6.7 * DAY_SECONDS)
+"""Longest delay of a retry; with the longest wait for a batch and for its repeat it arrives within 6.9 days."""
 
 _BATCH_WAIT_SECONDS_MAX = 2 * HOUR_SECONDS
+_REPEAT_WAIT_SECONDS_MAX = 2 * HOUR_SECONDS
 _BATCH_UPDATES_MAX = 48
 _BATCH_SHARE = 0.015
 _MERGED_BATCH_SHARE = 0.3
@@ -146,11 +147,14 @@ class Packer:
         self._random = rng.random
         self._open: dict[int, _Batch] = {}
         self._next_deadline = float("inf")
-        self._recent: deque[tuple[int, bytes]] = deque(maxlen=50)
+        self._now = 0.0
+        self._recent: deque[tuple[float, tuple[int, bytes]]] = deque(maxlen=50)
+        """When a batch left, and the batch: those that may still be repeated."""
 
     def pack(self, updates: Iterable[Update]) -> Iterator[tuple[int, bytes]]:
         """Yield ``(number of updates, body)``; every update given is in at least one body."""
         for update in updates:
+            self._now = update[0]
             if update[0] >= self._next_deadline:
                 yield from self._expired(update[0])
             route = update[1]
@@ -163,10 +167,17 @@ class Packer:
                 self._begin(route, update)
             else:
                 yield 1, self._routes.body([(route, [update])])
-            if self._random() < _REPEATED_BODY_SHARE and self._recent:
-                yield self._recent[int(self._random() * len(self._recent))]
+            if self._random() < _REPEATED_BODY_SHARE:
+                yield from self._repeated()
         while self._open:
             yield self._close(next(iter(self._open)))
+
+    def _repeated(self) -> Iterator[tuple[int, bytes]]:
+        """Yield one recent batch again, if there is any; in a quiet world the last few may be weeks old."""
+        while self._recent and self._recent[0][0] < self._now - _REPEAT_WAIT_SECONDS_MAX:
+            self._recent.popleft()
+        if self._recent:
+            yield self._recent[int(self._random() * len(self._recent))][1]
 
     def _begin(self, route: int, first: Update) -> None:
         size = 2 + int(self._random() * (_BATCH_UPDATES_MAX - 1))
@@ -181,12 +192,14 @@ class Packer:
 
     def _close(self, route: int) -> tuple[int, bytes]:
         """Return the batch as a body, sometimes together with another batch of the same account."""
-        batches = [(route, self._open.pop(route).updates)]
+        batch = self._open.pop(route)
+        batches = [(route, batch.updates)]
         if self._random() < _MERGED_BATCH_SHARE:
             account = self._routes[route].account
             other = next((index for index in self._open if self._routes[index].account is account), None)
             if other is not None:
                 batches.append((other, self._open.pop(other).updates))
         packed = sum(len(updates) for _, updates in batches), self._routes.body(batches)
-        self._recent.append(packed)
+        # What is found overdue when the next update comes left at its deadline.
+        self._recent.append((min(self._now, batch.deadline), packed))
         return packed

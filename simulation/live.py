@@ -37,8 +37,8 @@ _Due = tuple[int, int, int, str, str]
 def live_bodies(
     seed: int,
     clock_seconds: Callable[[], int],
-    *,
     updates_per_second: float = DEFAULT_UPDATES_PER_SECOND,
+    *,
     users: int = DEFAULT_USERS,
     accounts: int = DEFAULT_ACCOUNTS,
 ) -> Iterator[tuple[float, bytes]]:

@@ -6,9 +6,12 @@ Owns which parser reads a record. The events, the dead letters and the input's o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import orjson
 
+from schemas.admission import KnownAccounts, admit
 from schemas.canonical import parse as parse_canonical
 from schemas.codec import encode_batch, partition_of
 from schemas.dead_letter import dead_letter_of, encode_dead_letter
@@ -20,33 +23,41 @@ from schemas.topics import DEAD_LETTER, EVENTS
 from streams.embedded.log import Append, Record
 
 BATCH_EVENTS_MAX = 500
+InputFormat = Literal["meta", "canonical"]
 
 
-def parse_record(value: bytes, received_at_ms: int) -> Parsed:
-    """Read one record: a Meta webhook body if it has ``entry``, else canonical events.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How bodies are read that did not come through the gateway: files, input topics, dead letters."""
 
-    A record that is neither becomes one refusal; nothing is raised.
-    """
-    try:
-        if is_webhook(value):
-            return parse_meta(value, received_at_ms)
-        return parse_canonical(value, received_at_ms)
-    except UnparseableBody as error:
-        return Parsed(refusals=[Refusal("malformed", str(error), redacted(value))])
+    known: KnownAccounts = None
+    keep_text: bool = False
+    """Leave message text in what is refused."""
 
+    def read(self, value: bytes, received_at_ms: int, input_format: InputFormat | None = None) -> Parsed:
+        """Return the updates of a body. Nothing is raised: a body that cannot be read is one refusal.
 
-def parse_events(value: bytes, received_at_ms: int) -> tuple[list[Event], list[Refusal]]:
-    """Read a JSON record of the ``events`` topic: canonical, from a producer of one's own."""
-    parsed = parse_record(value, received_at_ms)
-    return parsed.events, parsed.refusals
+        Without a format, a body with ``entry`` is a webhook body of Meta, and any other canonical.
+        """
+        chosen = input_format or ("meta" if is_webhook(value) else "canonical")
+        parse = parse_meta if chosen == "meta" else parse_canonical
+        try:
+            parsed = parse(value, received_at_ms, keep_text=self.keep_text)
+        except UnparseableBody as error:
+            return Parsed(refusals=[Refusal("malformed", str(error), self._unreadable(value))])
+        return admit(parsed, self.known)
 
+    def read_events(self, value: bytes, received_at_ms: int) -> tuple[list[Event], list[Refusal]]:
+        """Read a JSON record of the ``events`` topic: canonical, from a producer of one's own."""
+        parsed = self.read(value, received_at_ms)
+        return parsed.events, parsed.refusals
 
-def redacted(value: bytes) -> bytes:
-    """Return a body without message text, or nothing of it when it is not even JSON."""
-    try:
-        return orjson.dumps(without_text(orjson.loads(value)))
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return b'{"unreadable_bytes": %d}' % len(value)
+    def _unreadable(self, value: bytes) -> bytes:
+        """Return what to keep of a body that is not of its format; of one that is not even JSON, the size only."""
+        try:
+            return orjson.dumps(without_text(orjson.loads(value), keep_text=self.keep_text))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return value if self.keep_text else b'{"unreadable_bytes": %d}' % len(value)
 
 
 def is_webhook(value: bytes) -> bool:

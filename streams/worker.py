@@ -22,7 +22,7 @@ from streams.commit import EmbeddedPartitionWriter
 from streams.dirty import DirtyRows
 from streams.embedded.log import EmbeddedLog
 from streams.flusher import Flusher, FlushLimits
-from streams.normalize import event_appends, parse_events, parse_record, refusal_appends
+from streams.normalize import Reading, event_appends, refusal_appends
 from streams.partition import PartitionTask, TaskPorts, check_flushed, owed_rows, restore
 from streams.processor import Processor, ProcessorConfig, Retention, StateMismatch, Step
 from streams.store import PartitionStore, Table
@@ -43,6 +43,7 @@ class WorkerOptions:
     zones_of: Callable[[str], ZoneRules]
     retention: Retention = field(default_factory=Retention)
     flush_limits: FlushLimits = field(default_factory=FlushLimits)
+    reading: Reading = field(default_factory=Reading)
     dead_letter_seconds: int = 30 * 86_400
     dead_letter_bytes: int = 1 << 30
 
@@ -186,7 +187,7 @@ class EmbeddedWorker:
             self.log.installation_id,
             self.options.regimes,
             self.options.zones_of,
-            parse_events,
+            self.options.reading.read_events,
             self.options.retention,
         )
         processor = Processor(store, config, self._now_ms() // 1000)
@@ -250,7 +251,7 @@ class EmbeddedWorker:
 
     async def _normalize(self, topic: str, partition: int, offset: int, value: bytes) -> None:
         now_ms = self._now_ms()
-        parsed = parse_record(value, now_ms)
+        parsed = self.options.reading.read(value, now_ms)
         for name in parsed.ignored:
             self._observers.ignored(name)
         for refusal in parsed.refusals:

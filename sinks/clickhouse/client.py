@@ -39,6 +39,7 @@ class ClickHouse:
         self._client = client
         self._secret = secret
         self._engine = engine
+        self._column_types: dict[tuple[str, ...], Any] = {}
         self.database = database
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
@@ -67,9 +68,19 @@ class ClickHouse:
 
     def insert(self, table: str, columns: Sequence[str], values: Sequence[Sequence[object]]) -> None:
         """Insert rows given as columns (``values[i]`` are all values of ``columns[i]``); return once acknowledged."""
+        known = (table, *columns)
         with self._mapped_errors():
+            if known not in self._column_types:
+                # The library would ask for the types before every insert.
+                context = self._client.create_insert_context(table, column_names=columns)
+                self._column_types[known] = context.column_types
             self._client.insert(
-                table, values, column_names=columns, column_oriented=True, settings=_INSERT_SETTINGS
+                table,
+                values,
+                column_names=columns,
+                column_types=self._column_types[known],
+                column_oriented=True,
+                settings=_INSERT_SETTINGS,
             )
 
     def use_new_database(self) -> None:

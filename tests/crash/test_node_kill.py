@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -33,11 +34,6 @@ STEPS = (
 )
 ROOT = Path(__file__).parents[2]
 Totals = dict[CounterKey, tuple[int, ...]]
-
-
-def report(line: str) -> None:
-    """Show a line with the test's result, whether it passes or fails."""
-    sys.stdout.write(line + "\n")
 
 
 def many_histories(count: int, seed: int) -> list[Event]:
@@ -84,7 +80,8 @@ class Child:
         return {key: values for key, values in self.rows.items() if any(values)}
 
 
-def test_kills_at_random_steps_change_no_number(tmp_path: Path) -> None:
+@pytest.mark.timeout(60 + 20 * KILLS)
+def test_kills_at_random_steps_change_no_number(tmp_path: Path, report: Callable[[str], None]) -> None:
     """Dying at random steps, again and again, while traffic arrives: nothing is lost, nothing counted twice."""
     seed = int(os.environ.get("CONVOMETER_TEST_SEED", str(Random().randrange(1 << 30))))
     report(f"repeat with CONVOMETER_TEST_SEED={seed}")
@@ -116,7 +113,9 @@ def test_a_kill_before_the_flush_is_done_heals_without_new_traffic(tmp_path: Pat
     child = Child(tmp_path, events)
     assert child.run(die_at=step, die_after=2)
     assert not child.run()  # sends what was not acknowledged yet, and everything reaches ClickHouse
-    died = child.run(start=0, die_at=step)  # repeats only: the same place again, but they leave no chunk to flush
+    died = child.run(
+        start=0, die_at=step
+    )  # repeats only: the same place again, but they leave no chunk to flush
     assert died == (step != "after-chunk")
     assert not child.run(start=len(events), finish=True)
     assert child.totals() == expected_totals(events, time_zone_of)

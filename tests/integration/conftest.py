@@ -1,9 +1,10 @@
-"""ClickHouse for the tests of this directory: one embedded engine per test process, a fresh database per test."""
+"""ClickHouse for the tests of this directory: one embedded engine per test process, an empty database per test."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -54,7 +55,7 @@ def empty_name() -> str:
     return f"test_{next(_numbers)}"
 
 
-@pytest.fixture(params=["chdb", "http"])
+@pytest.fixture(scope="session", params=["chdb", "http"])
 def address(request: pytest.FixtureRequest) -> str:
     """Return the address of ClickHouse without a database: embedded, then over HTTP."""
     if request.param == "chdb":
@@ -63,20 +64,58 @@ def address(request: pytest.FixtureRequest) -> str:
     return server.address("")
 
 
-@pytest.fixture
-def database(address: str, empty_name: str) -> Iterator[Database]:
-    """Return a fresh, migrated database."""
-    pool = ClientPool(lambda: open_client(address, database=empty_name))
-    migrate(pool.get())
-    yield Database(empty_name, address, pool)
-    pool.close()
+@pytest.fixture(scope="session")
+def migrated_name(embedded_directory: Path) -> str:
+    """Return the name of the database that the tests share, one after the other: migrating takes half a second."""
+    client = open_client(f"chdb://{embedded_directory}", database="shared")
+    migrate(client)
+    client.close()
+    return "shared"
 
 
 @pytest.fixture
-def http_database(http_server: ClickHouseHttp, empty_name: str) -> Iterator[Database]:
-    """Return a fresh, migrated database behind the HTTP server."""
-    address = http_server.address(empty_name)
-    pool = ClientPool(lambda: open_client(address, timeout_seconds=10))
-    migrate(pool.get())
-    yield Database(empty_name, address, pool)
-    pool.close()
+def database(address: str, migrated_name: str) -> Iterator[Database]:
+    """Return a migrated, empty database."""
+    with closing(ClientPool(lambda: open_client(address, database=migrated_name))) as pool:
+        _empty(pool.get())
+        yield Database(migrated_name, address, pool)
+
+
+@pytest.fixture(scope="module")
+def shared_database(address: str) -> Iterator[Database]:
+    """Return a migrated database for the tests of one module that only read: nobody empties it between them."""
+    name = f"test_{next(_numbers)}"
+    with closing(ClientPool(lambda: open_client(address, database=name))) as pool:
+        migrate(pool.get())
+        yield Database(name, address, pool)
+        pool.get().command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture
+def http_database(http_server: ClickHouseHttp, migrated_name: str) -> Iterator[Database]:
+    """Return a migrated, empty database behind the HTTP server."""
+    address = http_server.address(migrated_name)
+    with closing(ClientPool(lambda: open_client(address, timeout_seconds=10))) as pool:
+        _empty(pool.get())
+        yield Database(migrated_name, address, pool)
+
+
+@pytest.fixture
+def own_database(address: str, empty_name: str) -> Iterator[Database]:
+    """Return a migrated database that the test may change the schema of."""
+    with closing(ClientPool(lambda: open_client(address, database=empty_name))) as pool:
+        migrate(pool.get())
+        yield Database(empty_name, address, pool)
+        pool.get().command(f"DROP DATABASE {empty_name} SYNC")
+
+
+def _empty(client: ClickHouse) -> None:
+    """Bring a database back to how the migrations left it."""
+    tables = client.query(
+        "SELECT name FROM system.tables WHERE database = {database:String} AND total_rows > 0"
+        " AND name != 'schema_migrations'",
+        {"database": client.database},
+    )
+    for (table,) in tables:
+        client.command(f"TRUNCATE TABLE {table} SYNC")
+    client.insert("generations", ("generation", "live", "version"), [[0], [1], [0]])

@@ -139,16 +139,14 @@ def test_bodies_in_the_input_topics_are_counted(tmp_path: Path) -> None:
 def test_refused_updates_are_kept_shown_and_replayed(tmp_path: Path) -> None:
     """A line that cannot be counted is reported, stays in the dead letter, and counts once after a replay."""
     data = tmp_path / "data"
-    refuse = {"CONVOMETER_UNKNOWN_ACCOUNTS": "refuse"}
     done = convometer(
-        "ingest", "-", "--format", "canonical", "--wait", "--data", data, stdin=line() + b"{\n", **refuse
+        *("ingest", "-", "--format", "canonical", "--wait", "--data", data),
+        stdin=line() + b"{\n",
+        CONVOMETER_UNKNOWN_ACCOUNTS="refuse",
     )
-    assert b"1 lines" not in done.stderr
     assert b"0 accepted, 0 ignored, 2 refused" in done.stderr
     letters = [json.loads(text) for text in convometer("dlq", "list", "--data", data).stdout.splitlines()]
-    assert [letter["reason"] for letter in letters] == ["malformed", "unknown_account"] or [
-        letter["reason"] for letter in letters
-    ] == ["unknown_account", "malformed"]
+    assert [letter["reason"] for letter in letters] == ["unknown_account", "malformed"]
     unknown = next(letter["id"] for letter in letters if letter["reason"] == "unknown_account")
     shown = json.loads(convometer("dlq", "show", str(unknown), "--data", data).stdout)
     assert shown["payload"]["message_id"] == "message-1"

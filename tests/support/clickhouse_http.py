@@ -25,6 +25,7 @@ from aiohttp import web
 PASSWORD: Final = "p@ss/word"
 USER: Final = "meter"
 
+_connect: Any = chdb.connect
 _TRANSPORT_PARAMETERS: Final = frozenset(
     {
         "query",
@@ -75,7 +76,7 @@ class ClickHouseHttp:
         self.port = 0
 
     def __enter__(self) -> ClickHouseHttp:
-        self._connection = chdb.connect(self._connection_string)
+        self._connection = _connect(self._connection_string)
         self._thread.start()
         self.start()
         return self

@@ -194,7 +194,7 @@ def test_missing_file_is_a_fault(tmp_path: Path) -> None:
             "[gateway]\nbody_size_bytes_max = 9000000\nbuffered_bytes_max = 8000000",
             "buffered_bytes_max of at least",
         ),
-        ("[worker]\nhorizon_days = 40", "message_retention_days of at least horizon_days"),
+        ("[worker]\nhorizon_days = 40", "message_retention_days of more than horizon_days"),
     ],
 )
 def test_values_that_do_not_fit_together(load: Loader, toml: str, words: str) -> None:

@@ -1,26 +1,24 @@
-"""The simulated world: its bytes, its sore points, and the command that writes it."""
+"""The simulated world: its bytes, its arrival and its sore points."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice, pairwise
-from pathlib import Path
+from random import Random
 
 import msgspec
 import orjson
 import phonenumbers
 import pytest
-from click.testing import CliRunner
 
-from cli.generate import generate
 from schemas.country import resolve
 from schemas.events import Category, PricingModel, PricingType
 from schemas.meta import parse
+from simulation import arrivals
 from simulation.accounts import ConfigFault, config_text, make_accounts, varied_zones, zones_from_config
+from simulation.arrivals import Arrivals, Packer, Routes, Update
 from simulation.generator import World, WorldOptions, contacts
 from simulation.live import live_bodies
 from simulation.truth import Truth, climb
@@ -53,6 +51,36 @@ def test_noise_does_not_change_the_truth() -> None:
     bodies = b"".join(bodies_of(world))
     assert list(plain.rows()) == list(noisy.rows())
     assert b"teleported" in bodies
+
+
+def test_no_copy_arrives_later_than_retries_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a quiet world of months, too, every copy of an update arrives within 6.9 days, and never early."""
+    # One update in 20 minutes, so that the last 50 batches span weeks; more repeats than usual, to see many.
+    monkeypatch.setattr(arrivals, "_REPEATED_BODY_SHARE", 0.2)
+    rng = Random(5)
+    (account,) = make_accounts(1)
+    routes = Routes([account])
+    network = Arrivals(rng)
+    for index in range(6_000):
+        at = NOON + index * 1_200
+        network.add(at, routes.base(account.numbers[0]), "", f'{{"timestamp":"{at}"}}')
+    clock = [0.0]
+
+    def ticking() -> Iterator[Update]:
+        for update in network.drain():
+            clock[0] = update[0]
+            yield update
+
+    oldest_seconds, copies = 0.0, 0
+    for update_count, body in Packer(routes, rng).pack(ticking()):
+        stamps = [int(stamp) for stamp in re.findall(rb'"timestamp":"(\d+)"', body)]
+        assert len(stamps) == update_count
+        # A batch that is overdue comes out with the next update; it left before.
+        oldest_seconds = max(oldest_seconds, clock[0] - min(stamps) - (1_200 if update_count > 1 else 0))
+        assert max(stamps) <= clock[0]
+        copies += update_count
+    assert copies > 6_500
+    assert 6 * DAY < oldest_seconds <= 6.9 * DAY
 
 
 class Seen(msgspec.Struct):
@@ -360,66 +388,3 @@ def test_config_round_trip_and_faults() -> None:
             zones_from_config(text, accounts)
     with pytest.raises(ConfigFault, match="one zone name"):
         zones_from_config(f"[accounts.{accounts[0].account_id}]\ntime_zone = [{{ zone = 'UTC' }}]", accounts)
-
-
-def test_command_writes_bodies_truth_and_config(tmp_path: Path) -> None:
-    """Data goes to standard output, the truth and the zones to files; the written file gives the same truth."""
-    run = CliRunner().invoke
-    common = ["--users", "50", "--days", "3", "--truth"]
-    first = run(generate, [*common, str(tmp_path / "a"), "--write-config", str(tmp_path / "c.toml")])
-    second = run(generate, [*common, str(tmp_path / "b"), "--config", str(tmp_path / "c.toml")])
-    assert (first.exit_code, second.exit_code) == (0, 0)
-    assert first.stdout_bytes == second.stdout_bytes
-    assert all(orjson.loads(line)["entry"] for line in first.stdout_bytes.splitlines())
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    queries = [orjson.loads(line)["query"] for line in (tmp_path / "a").read_bytes().splitlines()]
-    assert list(dict.fromkeys(queries)) == ["active-users", "conversations", "incoming", "usage"]
-    assert "users" in first.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["--start", "2026-11-02", "--days", "800"], "future"),
-        (["--start", "2020-01-01"], "too early"),
-        (["--live", "--truth", "t"], "--live"),
-        (["--rate", "-1"], "rate"),
-        (["--config", __file__], "TOML"),
-    ],
-)
-def test_command_refuses_what_makes_no_sense(arguments: list[str], word: str) -> None:
-    """Usage errors exit with 2, say why, and write nothing to standard output."""
-    result = CliRunner().invoke(generate, arguments)
-    assert (result.exit_code, result.stdout_bytes) == (2, b"")
-    assert word in result.stderr
-
-
-def test_command_reports_a_truth_it_cannot_write(tmp_path: Path) -> None:
-    """A file that cannot be written is a failure (1), not a usage error."""
-    result = CliRunner().invoke(generate, ["--users", "1", "--truth", str(tmp_path / "none" / "t")])
-    assert result.exit_code == 1
-    assert "cannot write" in result.stderr
-
-
-def test_command_paces_its_output() -> None:
-    """With a rate, updates come out no faster than that."""
-    started = time.monotonic()
-    result = CliRunner().invoke(generate, ["--users", "20", "--days", "1", "--rate", "150"])
-    elapsed = time.monotonic() - started
-    assert result.exit_code == 0
-    updates = [parse(line, 1_795_000_000_000).update_count for line in result.stdout_bytes.splitlines()]
-    assert sum(updates) > 15
-    assert elapsed >= sum(updates[:-1]) / 150
-
-
-def test_command_ends_quietly_when_its_reader_does() -> None:
-    """A pipe that is closed early, as by ``head``, is no failure and leaves no traceback."""
-    command = [sys.executable, "-c", "from cli.generate import generate; generate()", "--users", "500"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline().startswith(b"{")
-        process.stdout.close()
-        errors = process.stderr.read()
-    assert process.returncode == 0
-    assert b"Traceback" not in errors

@@ -1,0 +1,30 @@
+"""What all tests share: lines that a test wants to be seen, whether it passes or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+REPORT = "report"
+
+
+@pytest.fixture()
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return a function whose lines stand in the summary at the end of the run."""
+    return lambda line: record_property(REPORT, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the lines that tests reported."""
+    lines = [
+        f"{outcome.nodeid.rpartition('::')[2]}: {text}"
+        for key in ("passed", "failed")
+        for outcome in terminalreporter.stats.get(key, [])
+        for name, text in getattr(outcome, "user_properties", [])
+        if name == REPORT
+    ]
+    if lines:
+        terminalreporter.section("reported by tests")
+        for line in lines:
+            terminalreporter.write_line(line)
