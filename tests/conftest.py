@@ -9,7 +9,7 @@ import pytest
 REPORT = "report"
 
 
-@pytest.fixture()
+@pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Return a function whose lines stand in the summary at the end of the run."""
     return lambda line: record_property(REPORT, line)
