@@ -25,6 +25,7 @@ from runtime.logging import configure_logging
 from runtime.metrics import Metrics
 from runtime.settings import Settings, SettingsError, load_settings
 from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefused
+from sinks.clickhouse.reader import Unanswerable
 from streams.accounts import RulesChanged
 from streams.embedded.log import LogFailed, LogOwned
 from streams.processor import StateMismatch
@@ -43,6 +44,7 @@ EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     ClickHouseAway,
     ClickHouseRefused,
     BrokenParts,
+    Unanswerable,
     LookupError,
     sqlite3.Error,
 )

@@ -32,7 +32,9 @@ class Cut:
     def __post_init__(self) -> None:
         """Refuse a cut that would drop a message before its conversation is final."""
         if self.items_until + WINDOW_SECONDS > self.folded_until:
-            raise ValueError("items must stay at least a day longer than conversations: windows look back on them")
+            raise ValueError(
+                "items must stay at least a day longer than conversations: windows look back on them"
+            )
 
 
 def fold(user: User, cut: Cut, rules: AccountRules) -> list[bytes]:
