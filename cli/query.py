@@ -89,19 +89,25 @@ def _write_csv(rows: list[Row]) -> None:
 
 
 def _write_table(rows: list[Row]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - not needed in a pipe
+    from rich import box  # noqa: PLC0415 - not needed in a pipe
+    from rich.console import Console  # noqa: PLC0415
+    from rich.measure import Measurement  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     if not rows:
         click.echo("no rows", err=True)
         return
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, value in rows[0].items():
         counted = isinstance(value, int) and not isinstance(value, bool)
         table.add_column(name, justify="right" if counted else "left")
     for row in rows:
         table.add_row(*(_as_text(value) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    # A number that is cut off is worse than a line that wraps.
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _as_text(value: object) -> str:

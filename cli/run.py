@@ -13,6 +13,7 @@ import hmac
 import logging
 import secrets
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def _greet(address: str, settings: Settings, demo: bool) -> None:
     )
     click.echo(f"data directory: {settings.data.absolute()}")
     if demo:
-        click.echo("demo traffic is arriving; watch it: convometer usage (in another terminal)")
+        command = f"{sys.argv[0]} usage --format table --data {settings.data}"
+        click.echo(f"demo traffic is arriving; watch it in another terminal: {command}")
     elif not settings.gateway.app_secrets and not any(
         entry.app_secrets for entry in settings.accounts.values()
     ):
