@@ -256,4 +256,4 @@ def _mapped_errors(secret: str) -> Iterator[None]:
     except ClickHouseError as error:
         raise explained(error, secret) from None
     except (HTTPError, OSError) as error:
-        raise ClickHouseAway(f"ClickHouse does not answer: {type(error).__name__}") from error
+        raise explained(error, secret) from error

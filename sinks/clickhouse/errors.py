@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from urllib3.exceptions import HTTPError
+
 _AUTHENTICATION_CODES: Final = frozenset({192, 193, 194, 497, 516})
 _MISSING_CODES: Final = frozenset({16, 47, 60, 81})
 """No such column, identifier, table, database: the migrations have not run here."""
@@ -72,7 +74,8 @@ def explained(error: Exception, secret: str) -> ClickHouseAway | ClickHouseRefus
     """Return what to raise for an error of the client library, in words that say what to do.
 
     Args:
-        error: of the client library; ``code`` is the ClickHouse error code where it carries one.
+        error: of the client library, or of the network or the disk below it; ``code`` is the ClickHouse error code
+            where it carries one.
         secret: the password, which must not appear in the message.
     """
     text = _without_secret(str(error), secret)
@@ -103,6 +106,8 @@ def _is_transient(error: Exception, code: int | None, text: str) -> bool:
     """Tell whether asking again later may help."""
     if code is not None:
         return code in _TRANSIENT_CODES
+    if isinstance(error, HTTPError | OSError):
+        return True
     status = _STATUS.search(text)
     if status:
         return int(status[1]) >= 500 or int(status[1]) in _TRANSIENT_STATUS
