@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import IO
 
 import click
-import orjson
 import zstandard
 
 from cli.context import common_options, engine_of, run_async, settings_of
 from cli.engine import Engine, InputFormat, Intake
+from schemas.refusing import UnparseableBody, load_json
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_LINES = 5_000
@@ -94,8 +94,8 @@ class _Holds:
 def _accounts(line: bytes, input_format: InputFormat) -> Iterator[str]:
     """Yield the accounts that a line names, as far as it can be read; the parser judges it later."""
     try:
-        body = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        body = load_json(line)
+    except UnparseableBody:
         return
     if not isinstance(body, dict):
         body = {"entry": body} if isinstance(body, list) else {}

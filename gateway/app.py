@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -42,6 +41,7 @@ from runtime.clock import Clock
 from runtime.metrics import OTHER, Metrics
 from runtime.settings import Settings
 from schemas import canonical, meta
+from schemas.refusing import UnparseableBody, load_json
 
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
 Readiness = Callable[[], Mapping[str, str]]
@@ -273,8 +273,8 @@ def entry_ids(body: bytes) -> frozenset[str]:
         RequestRefused: 400, if the body is not JSON to a strict reader, so that its accounts are in doubt.
     """
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        content = load_json(body)
+    except UnparseableBody:
         raise unreadable_body() from None
     entries = content.get("entry") if isinstance(content, dict) else None
     found = [entry.get("id") for entry in entries or () if isinstance(entry, dict)]

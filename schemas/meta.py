@@ -10,12 +10,12 @@ without any; a change of another field; and whatever stands where an entry, a ch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
 from schemas.events import Event, Parsed, Refusal
-from schemas.meta_updates import Contacts, Origin, incoming_event, status_event
+from schemas.meta_contacts import Contacts, ListName
+from schemas.meta_updates import Origin, incoming_event, status_event
 from schemas.redact import without_text
 from schemas.refusing import (
     KEY_LENGTH_MAX,
@@ -47,8 +47,6 @@ IGNORED_FIELDS: frozenset[str] = frozenset(
 
 _IGNORED_STATUSES = {"deleted": "status:deleted", "warning": "status:warning"}
 
-ListName = Literal["statuses", "messages"]
-
 
 @dataclass(slots=True)
 class _Reading:
@@ -65,7 +63,6 @@ class _Change:
     """What all updates of one ``messages`` change share, and how it was written."""
 
     origin: Origin
-    contacts: Contacts
     entry_id: object
     value: dict[str, object]
 
@@ -127,12 +124,8 @@ def _read_messages(reading: _Reading, entry_id: object, value: dict[str, object]
     if not _holds_updates(statuses) and not _holds_updates(messages):
         reading.parsed.ignored.append("value:errors" if value.get("errors") else "value:empty")
         return
-    change = _Change(
-        Origin.of(entry_id, value.get("metadata"), reading.received_at_ms),
-        Contacts(value.get("contacts")),
-        entry_id,
-        value,
-    )
+    origin = Origin.of(entry_id, value.get("metadata"), reading.received_at_ms)
+    change = _Change(origin, entry_id, value)
     if _holds_updates(statuses):
         _read_list(reading, change, "statuses", statuses)
     if _holds_updates(messages):
@@ -148,7 +141,7 @@ def _read_list(reading: _Reading, change: _Change, name: ListName, updates: obje
         refused = Refused("malformed", f"{name}: found {kind_of(updates)}, expected a list")
         _refuse_update(reading, change, name, updates, refused)
         return
-    parsed = reading.parsed
+    parsed, contacts = reading.parsed, Contacts(change.value.get("contacts"), name, updates)
     check_update_limit(parsed, len(updates), UPDATES_PER_BODY_MAX)
     ignored_as = _ignored_status if name == "statuses" else _ignored_message
     to_event = status_event if name == "statuses" else incoming_event
@@ -162,9 +155,9 @@ def _read_list(reading: _Reading, change: _Change, name: ListName, updates: obje
             parsed.ignored.append(ignored)
             continue
         try:
-            event: Event = to_event(update, change.origin, change.contacts)
+            event: Event = to_event(update, change.origin, contacts)
         except Refused as error:
-            _refuse_update(reading, change, name, [update], error)
+            _refuse_update(reading, change, name, [update], error, contacts.of(update))
         else:
             parsed.events.append(event)
 
@@ -182,15 +175,21 @@ def _ignored_message(message: dict[str, object]) -> str | None:
 
 
 def _refuse_update(
-    reading: _Reading, change: _Change, name: ListName, updates: object, refused: Refused
+    reading: _Reading,
+    change: _Change,
+    name: ListName,
+    updates: object,
+    refused: Refused,
+    contact: dict[str, object] | None = None,
 ) -> None:
-    """Set one update aside inside a body of its own, with no more of its surroundings than it takes to read it."""
+    """Set one update aside inside a body of its own, with no more of its surroundings than it takes to read it.
+
+    That is also no contact that was not its own: alone in its list, the update would be taken for that contact's.
+    """
     value: dict[str, object] = {
         "messaging_product": "whatsapp",
         "metadata": _small_copy(change.value.get("metadata"), ("display_phone_number", "phone_number_id")),
     }
-    update = updates[0] if isinstance(updates, list) else None
-    contact = change.contacts.used_by(update, name)
     if contact is not None:
         value["contacts"] = [_small_copy(contact, ("wa_id", "user_id", "parent_user_id"))]
     value[name] = _redacted(reading, updates)

@@ -1,7 +1,7 @@
 """One element of Meta's ``statuses[]`` or ``messages[]``: from its JSON object to the canonical event.
 
 Owns which fields are read, under all their spellings, and who the user is. Does not own the envelope or what is
-ignored (``schemas.meta``).
+ignored (``schemas.meta``), nor which contact belongs to an update (``schemas.meta_contacts``).
 
 Fields that only describe (category, price, conversation) never refuse an update: what is not in the vocabulary is
 read as not said. Fields that become part of a key or a time do.
@@ -15,6 +15,7 @@ from typing import get_args
 
 from schemas.country import resolve
 from schemas.events import CATEGORIES, PRICING_TYPES, Category, Event, Kind, PricingModel, PricingType
+from schemas.meta_contacts import PARTICIPANT, RECIPIENT, SENDER, Contacts, UserFields, is_group
 from schemas.refusing import (
     KEY_LENGTH_MAX,
     Refused,
@@ -90,48 +91,6 @@ class Origin:
         return self.account, self.number
 
 
-class Contacts:
-    """The ``contacts[]`` of one change: who is meant where an update itself does not say it all."""
-
-    __slots__ = ("_by_id", "_list", "sole")
-
-    def __init__(self, contacts: object) -> None:
-        """Take the list as it stands; entries that are no objects are of no use."""
-        self._list: list[object] = contacts if isinstance(contacts, list) else []
-        # Looked up by dictionary: a body may hold thousands of messages and as many contacts.
-        self._by_id: dict[tuple[str, str], dict[str, object]] | None = None
-        only = self._list[0] if len(self._list) == 1 else None
-        self.sole: dict[str, object] | None = only if isinstance(only, dict) else None
-
-    def used_by(self, update: object, list_name: str) -> dict[str, object] | None:
-        """Return the contact that reading this update looks at."""
-        if list_name == "messages" and isinstance(update, dict):
-            return self.of_message(update)
-        return self.sole
-
-    def of_message(self, message: Mapping[str, object]) -> dict[str, object] | None:
-        """Return the contact with the message's phone, else with its user id, else the only one there is."""
-        if len(self._list) < 2:
-            return self.sole
-        if self._by_id is None:
-            self._by_id = self._index()
-        for field, name in (("from", "wa_id"), ("from_user_id", "user_id")):
-            value = message.get(field)
-            if isinstance(value, str) and (name, value) in self._by_id:
-                return self._by_id[name, value]
-        return None
-
-    def _index(self) -> dict[tuple[str, str], dict[str, object]]:
-        by_id: dict[tuple[str, str], dict[str, object]] = {}
-        for contact in self._list:
-            if isinstance(contact, dict):
-                for name in ("wa_id", "user_id"):
-                    value = contact.get(name)
-                    if isinstance(value, str):
-                        by_id.setdefault((name, value), contact)
-        return by_id
-
-
 def status_event(status: Mapping[str, object], origin: Origin, contacts: Contacts) -> Event:
     """Return the event of one element of ``statuses[]``.
 
@@ -187,8 +146,7 @@ def incoming_event(message: Mapping[str, object], origin: Origin, contacts: Cont
     account, number = origin.identified()
     message_id = required_key(message.get("id"), "id", "no_message_id")
     occurred_at = occurred_seconds(message.get("timestamp"), "timestamp", origin.received_at_ms)
-    user = _user(message, "from", ("from_user_id",), ("from_parent_user_id", "parent_from_user_id"))
-    phone, bsuid, parent = _identified(_completed(user, contacts.of_message(message)), "from")
+    phone, bsuid, parent = _identified(_completed(_user(message, SENDER), contacts.of(message)), SENDER)
     return Event(
         provider="meta",
         account=account,
@@ -208,25 +166,15 @@ def incoming_event(message: Mapping[str, object], origin: Origin, contacts: Cont
 
 def _recipient(status: Mapping[str, object], contacts: Contacts) -> tuple[str | None, User]:
     """Return the participant (only of a group status) and the user that a status is about."""
-    if status.get("recipient_type") == "group":
-        # Here recipient_id names the group, and contacts do not say which participant is meant.
-        user = _user(
-            status,
-            "recipient_participant_id",
-            ("recipient_participant_user_id",),
-            ("recipient_participant_parent_user_id", "parent_recipient_participant_user_id"),
+    if not is_group(status):
+        return None, _identified(_completed(_user(status, RECIPIENT), contacts.of(status)), RECIPIENT)
+    # Here recipient_id names the group, and contacts do not say which participant is meant.
+    phone, bsuid, parent = _user(status, PARTICIPANT)
+    if phone is None and bsuid is None:
+        raise Refused(
+            "no_user", f"{PARTICIPANT.phone}: a status of the whole group, which names no participant"
         )
-        phone, bsuid, parent = _identified(user, "recipient_participant_id")
-        return _participant(status, phone, bsuid), (phone, bsuid, parent)
-    user = _user(
-        status,
-        "recipient_id",
-        ("recipient_user_id",),
-        ("recipient_parent_user_id", "parent_recipient_user_id"),
-    )
-    if status.get("recipient_id") is None:
-        user = _completed(user, contacts.sole)
-    return None, _identified(user, "recipient_id")
+    return _participant(status, phone, bsuid), (phone, bsuid, parent)
 
 
 def _participant(status: Mapping[str, object], phone: str | None, bsuid: str | None) -> str | None:
@@ -235,18 +183,15 @@ def _participant(status: Mapping[str, object], phone: str | None, bsuid: str | N
     return phone or named or bsuid
 
 
-def _user(
-    update: Mapping[str, object], phone_name: str, bsuid_names: tuple[str, ...], parent_names: tuple[str, ...]
-) -> User:
-    phone, bsuid_as_phone = phone_or_bsuid(update.get(phone_name), phone_name)
-    bsuid = _first_key(update, bsuid_names)
-    return phone, bsuid or bsuid_as_phone, _first_key(update, parent_names)
+def _user(update: Mapping[str, object], fields: UserFields) -> User:
+    phone, bsuid_as_phone = phone_or_bsuid(update.get(fields.phone), fields.phone)
+    bsuid = key_text(update.get(fields.bsuid), fields.bsuid) or bsuid_as_phone
+    return phone, bsuid, _first_key(update, fields.parents)
 
 
 def _first_key(update: Mapping[str, object], names: tuple[str, ...]) -> str | None:
     for name in names:
-        value = update.get(name)
-        text = key_text(value, name) if value is not None else None
+        text = key_text(update.get(name), name)
         if text is not None:
             return text
     return None
@@ -279,9 +224,9 @@ def _usable_key(value: object) -> str | None:
         return None
 
 
-def _identified(user: User, name: str) -> User:
+def _identified(user: User, fields: UserFields) -> User:
     if user[0] is None and user[1] is None:
-        raise Refused("no_user", f"{name}: neither a phone nor a user id")
+        raise Refused("no_user", f"{fields.phone}: neither a phone nor a user id")
     return user
 
 
@@ -291,13 +236,13 @@ def _object(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def _description(value: object, name: str, length_max: int = KEY_LENGTH_MAX) -> str | None:
-    """Return a text that only describes; None for another type or a longer one.
+    """Return a text that only describes; None for another type, a negative number or a longer text.
 
     Raises:
         Refused: ``invalid_field`` if it cannot be encoded.
     """
     if type(value) is int:
-        return str(value)
+        return str(value) if value >= 0 else None
     if type(value) is not str or not value or len(value) > length_max:
         return None
     if not value.isprintable():

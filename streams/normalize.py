@@ -18,7 +18,7 @@ from schemas.dead_letter import dead_letter_of, encode_dead_letter
 from schemas.events import Event, Parsed, Refusal
 from schemas.meta import parse as parse_meta
 from schemas.redact import without_text
-from schemas.refusing import UnparseableBody
+from schemas.refusing import UnparseableBody, load_json
 from schemas.topics import DEAD_LETTER, EVENTS
 from streams.embedded.log import Append, Record
 
@@ -55,16 +55,16 @@ class Reading:
     def _unreadable(self, value: bytes) -> bytes:
         """Return what to keep of a body that is not of its format; of one that is not even JSON, the size only."""
         try:
-            return orjson.dumps(without_text(orjson.loads(value), keep_text=self.keep_text))
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return orjson.dumps(without_text(load_json(value), keep_text=self.keep_text))
+        except (UnparseableBody, orjson.JSONEncodeError):
             return value if self.keep_text else b'{"unreadable_bytes": %d}' % len(value)
 
 
 def is_webhook(value: bytes) -> bool:
     """Tell webhook bodies from canonical events."""
     try:
-        body = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        body = load_json(value)
+    except UnparseableBody:
         return False
     return isinstance(body, dict) and "entry" in body
 

@@ -105,6 +105,8 @@ def test_an_empty_string_is_the_same_as_absent(field: str) -> None:
         ({"occurred_at": 1_793_577_600_000}, "invalid_field"),
         ({"occurred_at": True}, "invalid_field"),
         ({"account": ["9001"]}, "invalid_field"),
+        ({"account": -5}, "invalid_field"),
+        ({"message_id": -5}, "invalid_field"),
         ({"participant": "p" * 513}, "invalid_field"),
         ({"user_phone": "call me"}, "invalid_field"),
         ({"user_bsuid": "a\0"}, "invalid_field"),
@@ -162,6 +164,17 @@ def test_text_in_unknown_fields_does_not_reach_the_payload_unless_asked() -> Non
     bad = {**MINIMAL, "kind": "posted", "note": "SECRET"}
     assert b"SECRET" not in parse(bad).refusals[0].payload
     assert b"SECRET" in parse(bad, keep_text=True).refusals[0].payload
+
+
+def test_a_lone_surrogate_refuses_only_the_event_that_uses_it() -> None:
+    """Half a surrogate pair in a key refuses its event, in an unknown field none, and siblings count."""
+    events = [MINIMAL, {**MINIMAL, "message_id": "@"}, {**MINIMAL, "message_id": "m2", "note": "@"}]
+    content = orjson.dumps(events).replace(b"@", b"\\ud83d")
+    parsed = canonical.parse(content, RECEIVED_AT_MS, keep_text=True)
+    assert [event.message_id for event in parsed.events] == ["m1", "m2"]
+    assert [refusal.reason for refusal in parsed.refusals] == ["invalid_field"]
+    again = canonical.parse(parsed.refusals[0].payload, RECEIVED_AT_MS)
+    assert [refusal.reason for refusal in again.refusals] == ["invalid_field"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"5", b'"text"', b"null", b"[" * 2_000, b"\xff"])

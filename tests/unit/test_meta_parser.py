@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import orjson
@@ -113,7 +114,11 @@ def test_a_refused_update_can_be_replayed_on_its_own(name: str) -> None:
         b'{"object":"whatsapp_business_account","entry":{}}',
         b'{"object":1,"entry":[]}',
         b'{"entry":[]}',
-        b'{"object":"a","entry":["\\ud800"]}',
+        b'{"object":"a","entry":["\\ud83d"],}',
+        b'{"object":"a","entry":[NaN,"\\ud83d"]}',
+        b'{"object":"a","entry":[1e999,"\\ud83d"]}',
+        b'{"object":"a","entry":["\\ud83d", "\\u00"]}',
+        b'\xef\xbb\xbf{"object":"a","entry":["\\ud83d"]}',
         b"[" * 5_000,
     ],
 )
@@ -140,6 +145,7 @@ def test_a_body_with_too_many_updates_is_unparseable(monkeypatch: pytest.MonkeyP
         ({"id": "a\0b"}, "invalid_field"),
         ({"id": 1.5}, "invalid_field"),
         ({"id": True}, "invalid_field"),
+        ({"id": -5}, "invalid_field"),
         ({"status": None}, "unknown_kind"),
         ({"status": ["sent"]}, "unknown_kind"),
         ({"status": "SENT"}, "unknown_kind"),
@@ -157,6 +163,7 @@ def test_a_body_with_too_many_updates_is_unparseable(monkeypatch: pytest.MonkeyP
         ({"recipient_id": -5511900000001}, "invalid_field"),
         ({"recipient_user_id": "B" * 513}, "invalid_field"),
         ({"recipient_user_id": {}}, "invalid_field"),
+        ({"recipient_user_id": -5}, "invalid_field"),
         ({"recipient_parent_user_id": "a\0"}, "invalid_field"),
         ({"conversation": {"id": "a\0"}}, "invalid_field"),
         ({"conversation": {"origin": {"type": "a\0"}}}, "invalid_field"),
@@ -174,10 +181,12 @@ def test_a_status_that_cannot_be_counted_is_refused(fields: dict[str, object], r
         (None, {"phone_number_id": "7001"}, "no_account"),
         ("", {"phone_number_id": "7001"}, "no_account"),
         ([], {"phone_number_id": "7001"}, "invalid_field"),
+        (-5, {"phone_number_id": "7001"}, "invalid_field"),
         ("9" * 513, {"phone_number_id": "7001"}, "invalid_field"),
         ("9001", {}, "no_number"),
         ("9001", None, "no_number"),
         ("9001", {"phone_number_id": False}, "invalid_field"),
+        ("9001", {"phone_number_id": -5}, "invalid_field"),
         ("9001", {"phone_number_id": "7001", "display_phone_number": "1\0"}, "invalid_field"),
     ],
 )
@@ -206,6 +215,8 @@ def test_faults_of_the_surroundings_do_not_multiply_in_the_payloads() -> None:
     [
         ({"id": "x" * 512}, "message_id", "x" * 512),
         ({"id": 12}, "message_id", "12"),
+        ({"id": 0}, "message_id", "0"),
+        ({"conversation": {"id": -5}}, "conversation_id", None),
         ({"timestamp": " 1793577600 "}, "occurred_at", 1793577600),
         ({"timestamp": 2**32 - 1}, "occurred_at", None),
         ({"recipient_id": " +5511900000001 "}, "user_phone", "5511900000001"),
@@ -238,6 +249,216 @@ def test_fields_of_a_status_are_read_within_their_limits(
         assert meta.parse(content, far_future_ms).events[0].occurred_at == 2**32 - 1
     else:
         assert getattr(only_event(content), name) == value
+
+
+SENDERS: tuple[dict[str, object], ...] = (
+    {"from": "5511900000001"},
+    {"from": "254700000001"},
+    {"from_user_id": "BR.1"},
+    {"from": "551190000001"},
+    {},
+)
+ADA = {"wa_id": "5511900000001", "user_id": "BR.1"}
+
+
+def users(list_name: str, named: list[dict[str, object]], *contacts: object) -> list[object]:
+    """Return phone and BSUID of each update of a list, or the reason of its refusal, in the list's order."""
+    template = MESSAGE if list_name == "messages" else STATUS
+    bare = {name: value for name, value in template.items() if name not in ("from", "recipient_id")}
+    updates = [{**bare, "id": str(index), **fields} for index, fields in enumerate(named)]
+    parsed = parse(body(**{list_name: updates, "contacts": list(contacts)}))
+    found: dict[str, object] = {
+        event.message_id: (event.user_phone, event.user_bsuid) for event in parsed.events
+    }
+    for refusal in parsed.refusals:
+        update = orjson.loads(refusal.payload)["entry"][0]["changes"][0]["value"][list_name][0]
+        found[update["id"]] = refusal.reason
+        assert only_reason(refusal.payload) == refusal.reason
+    return [found[str(index)] for index in range(len(named))]
+
+
+def test_a_second_sender_does_not_get_the_sole_contacts_user_id() -> None:
+    """Two phones beside one contact stay two users: only the one that the contact names is completed."""
+    assert users("messages", [{"from": "5511900000001"}, {"from": "254700000001"}], ADA) == [
+        ("5511900000001", "BR.1"),
+        ("254700000001", None),
+    ]
+
+
+def test_a_status_without_recipient_is_not_given_to_its_siblings_user() -> None:
+    """Beside a status to somebody else, the sole contact says nothing about a status that names nobody."""
+    assert users("statuses", [{"recipient_id": "254700000001"}, {}], ADA) == [
+        ("254700000001", None),
+        "no_user",
+    ]
+    assert users(
+        "statuses", [{"recipient_id": "254700000001"}, {}, {"recipient_id": "5511900000001"}], ADA
+    ) == [
+        ("254700000001", None),
+        "no_user",
+        ("5511900000001", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        # Alone: Meta writes one person's `from` and `wa_id` differently now and then.
+        ([{"from": "551190000001"}], [("551190000001", "BR.1")]),
+        ([{}], [("5511900000001", "BR.1")]),
+        ([{"from_user_id": "KE.2"}], [(None, "KE.2")]),
+        # Not alone, but all who are named are the contact.
+        ([{"from": "+5511900000001"}, {}], [("5511900000001", "BR.1")] * 2),
+        ([{"from": "BR.1"}, {"from_user_id": "BR.1"}, {}], [("5511900000001", "BR.1")] * 3),
+        (
+            [{"from": "551190000001"}, {"from": "551190000001", "from_user_id": "BR.1"}, {}],
+            [("551190000001", "BR.1"), ("551190000001", "BR.1"), ("5511900000001", "BR.1")],
+        ),
+        # Not alone, and nobody, somebody else or somebody unreadable is named.
+        ([{}, {}], ["no_user", "no_user"]),
+        ([{"from": "551190000001"}, {"from": "551190000001"}], [("551190000001", None)] * 2),
+        ([{"from_user_id": "KE.2"}, {}], [(None, "KE.2"), "no_user"]),
+        (
+            [{"from": "5511900000001"}, {"from": "?"}, {}],
+            [("5511900000001", "BR.1"), "invalid_field", "no_user"],
+        ),
+        (
+            [{"from": "5511900000001"}, {"from_user_id": []}, {}],
+            [("5511900000001", "BR.1"), "invalid_field", "no_user"],
+        ),
+        (
+            [{"from": "5511900000001", "from_user_id": "KE.2"}, {}],
+            [("5511900000001", "KE.2"), "no_user"],
+        ),
+    ],
+)
+def test_the_sole_contact_completes_only_whom_it_can_be(
+    named: list[dict[str, object]], expected: list[object]
+) -> None:
+    """A contact that an update does not name completes it if it stands alone, or if all who are named are that one."""
+    assert users("messages", named, ADA) == expected
+
+
+def test_statuses_follow_the_rule_of_the_sole_contact() -> None:
+    """A status without recipient is completed beside statuses to the contact; one with a recipient never is."""
+    named: list[dict[str, object]] = [{"recipient_id": "5511900000001"}, {}, {"recipient_user_id": "BR.1"}]
+    assert users("statuses", named, ADA) == [
+        ("5511900000001", None),
+        ("5511900000001", "BR.1"),
+        ("5511900000001", "BR.1"),
+    ]
+    group: dict[str, object] = {
+        "recipient_participant_id": "254700000001",
+        "recipient_id": "120363000000000001",
+    }
+    assert users("statuses", [group, {}], ADA) == [("254700000001", None), "no_user"]
+
+
+def test_who_an_update_is_of_does_not_depend_on_the_order_of_its_list() -> None:
+    """Every order of the same messages beside the same contact gives each message the same user."""
+    expected = dict(enumerate(users("messages", list(SENDERS), ADA)))
+    for order in permutations(range(len(SENDERS))):
+        found = users("messages", [SENDERS[index] for index in order], ADA)
+        assert dict(zip(order, found, strict=True)) == expected
+
+
+@pytest.mark.parametrize("recipient", ["", "  ", None])
+def test_an_empty_recipient_is_absent(recipient: object) -> None:
+    """A recipient of nothing but white space is completed from the contact like one that is not there."""
+    event = only_event(body(statuses=[{**STATUS, "recipient_id": recipient}], contacts=[ADA]))
+    assert (event.user_phone, event.user_bsuid) == ("5511900000001", "BR.1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "user"),
+    [
+        ({"recipient_participant_id": "254700000001"}, ("254700000001", None, "254700000001")),
+        ({"recipient_participant_user_id": "KE.2"}, (None, "KE.2", "KE.2")),
+    ],
+)
+def test_a_participant_makes_a_group_status(
+    fields: dict[str, object], user: tuple[str | None, str | None, str | None]
+) -> None:
+    """Participant fields say group without ``recipient_type``: the recipient is then the group, and no person."""
+    status = {**STATUS, "recipient_id": "a group", **fields}
+    event = only_event(body(statuses=[status], contacts=[ADA]))
+    assert (event.user_phone, event.user_bsuid, event.participant) == user
+
+
+def test_empty_participant_fields_make_no_group_status() -> None:
+    """Participant fields with nothing in them leave a status what it is: one to a person."""
+    status = {**STATUS, "recipient_participant_id": "", "recipient_participant_user_id": None}
+    event = only_event(body(statuses=[status]))
+    assert (event.user_phone, event.participant) == ("5511900000001", None)
+
+
+@pytest.mark.parametrize("word", ["sent", "failed"])
+def test_a_status_of_a_whole_group_says_why_it_is_refused(word: str) -> None:
+    """A group status without participant has no user, and its detail tells that it is the group's."""
+    parsed = parse(body(statuses=[{**STATUS, "status": word, "recipient_type": "group"}], contacts=[ADA]))
+    assert [(refusal.reason, refusal.detail) for refusal in parsed.refusals] == [
+        ("no_user", "recipient_participant_id: a status of the whole group, which names no participant")
+    ]
+
+
+def with_surrogates(content: bytes) -> bytes:
+    """Return a body with half of a surrogate pair, as an escape, wherever ``@`` stands."""
+    return content.replace(b"@", b"\\ud83d")
+
+
+def test_a_lone_surrogate_in_a_text_harms_nobody() -> None:
+    """Half a character in a message's text, a name or a field nobody reads changes no event of the body."""
+    messages = [{**MESSAGE, "text": {"body": "cut @"}, "@": "@"}, {**MESSAGE, "id": "\U0001f600 \\"}]
+    content = body(messages=messages, contacts=[{**ADA, "profile": {"name": "@"}}])
+    events = parse(with_surrogates(content)).events
+    assert events == parse(content).events
+    assert [event.message_id for event in events] == ["wamid.M1", "\U0001f600 \\"]
+
+
+def test_a_whole_pair_and_an_escaped_backslash_stay_beside_a_lone_surrogate() -> None:
+    """Reading a body with a lone surrogate changes no other escape in it."""
+    content = body(statuses=[{**STATUS, "id": "#"}], lone="@").replace(
+        b"#", b"\\ud83d\\ude00 \\\\ud83d \\u00e9"
+    )
+    assert only_event(with_surrogates(content)).message_id == "\U0001f600 \\ud83d \u00e9"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"id": "wamid.@"}, "invalid_field"),
+        ({"timestamp": "@"}, "invalid_field"),
+        ({"recipient_id": "@5511900000001"}, "invalid_field"),
+        ({"recipient_user_id": "@"}, "invalid_field"),
+        ({"recipient_parent_user_id": "@"}, "invalid_field"),
+        ({"conversation": {"id": "@"}}, "invalid_field"),
+        ({"status": "@"}, "unknown_kind"),
+        ({"status": "@", "errors": [{"@": "@"}], "@": ["@"]}, "unknown_kind"),
+    ],
+)
+@pytest.mark.parametrize("keep_text", [False, True])
+def test_a_lone_surrogate_in_a_used_string_refuses_its_update(
+    fields: dict[str, object], reason: str, keep_text: bool
+) -> None:
+    """The update alone is refused, its siblings count, and its payload is encodable and refused alike when replayed."""
+    content = with_surrogates(body(statuses=[STATUS, {**STATUS, **fields}, STATUS]))
+    parsed = parse(content, keep_text=keep_text)
+    assert (len(parsed.events), [refusal.reason for refusal in parsed.refusals]) == (2, [reason])
+    parsed.refusals[0].detail.encode()
+    assert orjson.loads(parsed.refusals[0].payload)
+    assert only_reason(parsed.refusals[0].payload) == reason
+
+
+def test_lone_surrogates_around_an_update_are_judged_like_its_own() -> None:
+    """In the account or number they refuse what stands below; elsewhere in the envelope they are harmless."""
+    content = body(metadata={"phone_number_id": "@"}, statuses=[STATUS]), body("@", statuses=[STATUS])
+    for refused in content:
+        assert only_reason(with_surrogates(refused)) == "invalid_field"
+    parsed = parse(with_surrogates(b'{"object":"@","entry":["@",{"id":"1","changes":[{"field":"@"}]}]}'))
+    assert ([refusal.reason for refusal in parsed.refusals], parsed.ignored) == (
+        ["malformed"],
+        ["field:other"],
+    )
 
 
 def test_an_unusable_contact_refuses_nobody() -> None:
