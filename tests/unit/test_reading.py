@@ -8,7 +8,10 @@ from schemas.codec import decode_batch, partition_of
 from streams.normalize import BATCH_EVENTS_MAX, Reading, event_appends
 
 NOW_MS = 1_790_000_100_000
-EVENT = b'{"account":"a","number":"n","kind":"sent","message_id":"m","occurred_at":1790000000,"user_phone":"4917012345678"}'
+EVENT = (
+    b'{"account":"a","number":"n","kind":"sent","message_id":"m","occurred_at":1790000000,'
+    b'"user_phone":"4917012345678"}'
+)
 WEBHOOK = (
     b'{"object":"whatsapp_business_account","entry":[{"id":"w","changes":[{"field":"messages","value":{"metadata":'
     b'{"phone_number_id":"n"},"messages":[{"from":"4917012345678","id":"i1","timestamp":"1790000000","type":"text",'
