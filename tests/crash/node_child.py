@@ -7,6 +7,7 @@ after each chunk of input that is durable, and at the end ``{"rows": ...}`` with
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import signal
@@ -95,6 +96,14 @@ async def main(arguments: Arguments, lines: list[bytes]) -> None:
     node = await Node.start(
         settings_of(Path(arguments.data)), Metrics(CollectorRegistry()), SystemClock(), Killer(arguments)
     )
+    try:
+        await feed(node, arguments, lines)
+    finally:
+        await node.close()
+
+
+async def feed(node: Node, arguments: Arguments, lines: list[bytes]) -> None:
+    """Send the lines, wait for ClickHouse, report."""
     # The histories lie years apart and arrive in no order: a backfill, whose accounts' cuts must not move.
     await node.hold(sorted(ACCOUNT_ZONES), "test", release=False)
     for position in range(arguments.start, len(lines), arguments.chunk):
@@ -105,9 +114,10 @@ async def main(arguments: Arguments, lines: list[bytes]) -> None:
     await node.wait_flushed(await node.positions())
     if arguments.finish:
         say(rows=await asyncio.to_thread(rows_of, node))
-    await node.close()
 
 
 if __name__ == "__main__":
+    # A life takes seconds. One that hangs shows where, instead of being waited for in silence.
+    faulthandler.dump_traceback_later(60, exit=True)
     given = Arguments(**json.loads(sys.argv[1]))
     asyncio.run(main(given, Path(given.lines).read_bytes().splitlines()[: given.stop]))
