@@ -13,6 +13,7 @@ import hmac
 import logging
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -56,17 +57,19 @@ async def run(demo: bool, port: int | None, config: Path | None, data: Path | No
     if demo_secret is not None:
         settings = settings.with_app_secret(SecretStr(demo_secret))
     metrics, clock = new_metrics(), SystemClock()
+    # Bound first: a taken port is told before anything is opened, and the server could only end the process over it.
+    listener = _listen(settings)
     node = await Node.start(settings, metrics, clock)
     owner = OwnerServer(node, settings.data)
     owner.start()
     appender = _appender(node)
     app = create_app(appender, settings, metrics, clock, readiness=node.readiness)
     server = _server(app, settings)
-    serving = asyncio.create_task(server.serve(), name="gateway")
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     try:
         await _until_started(server, serving)
         settle()
-        address = _address(server)
+        address = _address(listener)
         _greet(address, settings, demo)
         feeding = asyncio.create_task(_feed(address, demo_secret)) if demo_secret is not None else None
         await _until_stopped(node, serving, feeding)
@@ -100,13 +103,24 @@ def _server(app: Callable[..., Awaitable[None]], settings: Settings) -> uvicorn.
 async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
     while not server.started:
         if serving.done():
-            raise click.ClickException("the gateway did not start: is its port taken? See --port")
+            raise click.ClickException("the gateway did not start; the log above says why")
         await asyncio.sleep(0.01)
 
 
-def _address(server: uvicorn.Server) -> str:
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    return f"http://{host}:{port}"
+def _listen(settings: Settings) -> socket.socket:
+    gateway = settings.gateway
+    try:
+        family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+        return socket.create_server((gateway.host, gateway.port), family=family, backlog=2048)
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {gateway.host} port {gateway.port} ({error.strerror}); choose another with --port"
+        ) from error
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _greet(address: str, settings: Settings, demo: bool) -> None:

@@ -1,21 +1,25 @@
 """How a user's state lies in bounded pieces, so that an event rewrites only what it touches.
 
-A user is a *head* and, once it has many messages, *buckets* of items by the leading bits of their keys. While few,
-the items lie inside the head record itself: one read and one write for most users. When buckets grow beyond
-``BUCKET_ITEMS_MAX`` on average, their number doubles, so splitting costs a constant share of the writes.
+A user is a *head* and, once it has many messages, *buckets* of items by the leading bits of their keys. Up to
+``INLINE_ITEMS_MAX`` items lie inside the head record itself: one read and one write for most users. When buckets grow
+beyond ``BUCKET_ITEMS_MAX`` on average, their number doubles, so splitting costs a constant share of the writes.
 Owns the layout and the storage encoding of the ``users`` table; does not own the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import TypeVar
 
 import msgspec
 
 from metering.state import Incoming, Message
 from metering.user import Head, User
 
-BUCKET_ITEMS_MAX = 64
+INLINE_ITEMS_MAX = 64
+BUCKET_ITEMS_MAX = 16
+"""Items per bucket on average. Keys are spread evenly, so nearly every changed item rewrites a bucket of its own."""
 BUCKET_BITS_MAX = 24
 LAYOUT_VERSION = 1
 
@@ -46,6 +50,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(StoredHead).decode
 _decode_bucket = msgspec.msgpack.Decoder(Bucket).decode
 
+T = TypeVar("T", Message, Incoming)
 Writes = dict[bytes, bytes | None]
 """Record key to new value; None removes the record."""
 
@@ -113,6 +118,8 @@ class UserRecord:
         self.prefix = prefix
         self.bits = 0
         self.user = User()
+        self._buckets: dict[int, Bucket] = {}
+        """While ``bits`` > 0: the user's items by bucket, the same objects as in ``user``."""
         if stored is None:
             return
         decoded = _decode_head(stored)
@@ -123,30 +130,33 @@ class UserRecord:
         self._take(decoded.bucket)
         if self.bits:
             keys = [_bucket_key(prefix, self.bits, index) for index in range(1 << self.bits)]
-            for value in read(keys):
+            for index, value in enumerate(read(keys)):
                 if value is not None:
-                    self._take(_decode_bucket(value))
+                    bucket = self._buckets[index] = _decode_bucket(value)
+                    self._take(bucket)
 
     def _take(self, bucket: Bucket) -> None:
         self.user.messages.update(bucket.messages)
         self.user.incoming.update(bucket.incoming)
 
     def writes(self, touched: Iterable[bytes]) -> Writes:
-        """Return the records to write after the given items (and perhaps the head) changed."""
+        """Return the records to write after the given items (and perhaps the head) changed, came or went.
+
+        Items change in place; one that was replaced by another object must be among the given ones.
+        """
         item_count = len(self.user.messages) + len(self.user.incoming)
         bits = self.bits
-        while item_count > BUCKET_ITEMS_MAX << bits and bits < BUCKET_BITS_MAX:
-            bits += 1
+        if bits or item_count > INLINE_ITEMS_MAX:
+            while item_count > BUCKET_ITEMS_MAX << bits and bits < BUCKET_BITS_MAX:
+                bits += 1
         while bits and item_count < BUCKET_ITEMS_MAX << bits >> 3:
             bits -= 1
         if bits != self.bits:
             return self._reshaped(bits, item_count)
         result: Writes = {head_key(self.prefix): self._head(item_count)}
         if bits:
-            indexes = {bucket_index(item, bits) for item in touched}
-            buckets = self._buckets(indexes)
-            for index in indexes:
-                result[_bucket_key(self.prefix, bits, index)] = buckets[index]
+            for index in {self._place(item) for item in touched}:
+                result[_bucket_key(self.prefix, bits, index)] = self._encoded(index)
         return result
 
     def _reshaped(self, bits: int, item_count: int) -> Writes:
@@ -157,10 +167,13 @@ class UserRecord:
         )
         result: Writes = dict.fromkeys(old)
         self.bits = bits
+        self._buckets = {}
         result[head_key(self.prefix)] = self._head(item_count)
         if bits:
-            for index, value in self._buckets(set(range(1 << bits))).items():
-                result[_bucket_key(self.prefix, bits, index)] = value
+            for item in chain(self.user.messages, self.user.incoming):
+                self._place(item)
+            for index in range(1 << bits):
+                result[_bucket_key(self.prefix, bits, index)] = self._encoded(index)
         return result
 
     def _head(self, item_count: int) -> bytes:
@@ -170,18 +183,19 @@ class UserRecord:
             StoredHead(LAYOUT_VERSION, self.user.head, 0, Bucket(self.user.messages, self.user.incoming))
         )
 
-    def _buckets(self, indexes: set[int]) -> dict[int, bytes | None]:
-        chosen: dict[int, Bucket] = {index: Bucket({}, {}) for index in indexes}
-        for item, message in self.user.messages.items():
-            if (bucket := chosen.get(bucket_index(item, self.bits))) is not None:
-                bucket.messages[item] = message
-        for item, entry in self.user.incoming.items():
-            if (bucket := chosen.get(bucket_index(item, self.bits))) is not None:
-                bucket.incoming[item] = entry
-        return {
-            index: _encode(bucket) if bucket.messages or bucket.incoming else None
-            for index, bucket in chosen.items()
-        }
+    def _place(self, item: bytes) -> int:
+        """Bring an item's bucket in line with the user and return its index."""
+        index = bucket_index(item, self.bits)
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            bucket = self._buckets[index] = Bucket({}, {})
+        _mirror(self.user.messages, bucket.messages, item)
+        _mirror(self.user.incoming, bucket.incoming, item)
+        return index
+
+    def _encoded(self, index: int) -> bytes | None:
+        bucket = self._buckets.get(index)
+        return _encode(bucket) if bucket and (bucket.messages or bucket.incoming) else None
 
     def removal(self) -> Writes:
         """Return the writes that remove the user's head and buckets."""
@@ -189,3 +203,11 @@ class UserRecord:
         if self.bits:
             result.update((_bucket_key(self.prefix, self.bits, i), None) for i in range(1 << self.bits))
         return result
+
+
+def _mirror(items: dict[bytes, T], bucket: dict[bytes, T], item: bytes) -> None:
+    value = items.get(item)
+    if value is not None:
+        bucket[item] = value
+    else:
+        bucket.pop(item, None)

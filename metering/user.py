@@ -297,17 +297,43 @@ def unfolded_activity(user: User, calendar: Calendar, until: int = 1 << 62) -> I
 
 def activity_keys(user: User, calendar: Calendar) -> Iterator[RowKey]:
     """Yield the months in which the user is active, in all four scopes under both rules (metering.md §4)."""
-    first: dict[tuple[int, str, str], list[int]] = {}
+    by_month: dict[int, list[tuple[str, str, int, int]]] = {}
     for entry in [*user.head.activity, *unfolded_activity(user, calendar)]:
-        number = user.head.numbers[entry.number]
-        for scope in (("", ""), (number, ""), ("", entry.country), (number, entry.country)):
-            times = first.setdefault((entry.month, *scope), [0, 0])
-            times[0] = earliest(times[0], entry.incoming_at)
-            times[1] = earliest(times[1], entry.delivered_at)
-    for (month, number, country), (incoming_at, delivered_at) in first.items():
+        times = (user.head.numbers[entry.number], entry.country, entry.incoming_at, entry.delivered_at)
+        by_month.setdefault(entry.month, []).append(times)
+    for month, activity in by_month.items():
+        for key in first_activity_keys(activity, calendar):
+            assert month_of_day(day_of(key)) == month, "activity must be counted in its own month"
+            yield key
+
+
+def first_activity_keys(
+    activity: Iterable[tuple[str, str, int, int]], calendar: Calendar
+) -> Iterator[RowKey]:
+    """Yield the keys of one month from its activity.
+
+    Args:
+        activity: ``(number, country, first incoming, first delivery)`` in any order and number; 0 = none.
+        calendar: the account's.
+    """
+    first: dict[tuple[str, str], tuple[int, int]] = {}
+    for number, country, incoming_at, delivered_at in activity:
+        for scope in (("", ""), (number, ""), ("", country), (number, country)):
+            known = first.get(scope)
+            if known is None:
+                first[scope] = (incoming_at, delivered_at)
+            else:
+                first[scope] = (earliest(known[0], incoming_at), earliest(known[1], delivered_at))
+    for (number, country), (incoming_at, delivered_at) in first.items():
         day = calendar.day(earliest(incoming_at, delivered_at))
-        assert month_of_day(day) == month, "activity must be counted in its own month"
         yield (Family.ACTIVE_USERS, 0, day, number, country, "any")
         if incoming_at and delivered_at:
             both_day = calendar.day(max(incoming_at, delivered_at))
             yield (Family.ACTIVE_USERS, 0, both_day, number, country, "both")
+
+
+def day_of(key: RowKey) -> int:
+    """Return the day of a row key."""
+    day = key[2]
+    assert isinstance(day, int)
+    return day

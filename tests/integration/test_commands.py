@@ -116,6 +116,9 @@ def test_a_signed_webhook_is_counted_while_it_runs_and_after_a_restart(tmp_path:
         second = convometer("run", "--data", data, "--port", "0", check=False)
         assert second.returncode == 1
         assert b"own" in second.stderr
+        port = running.address.rpartition(":")[2]
+        taken = convometer("run", "--data", tmp_path / "other", "--port", port, check=False)
+        assert (taken.returncode, b"--port" in taken.stderr, b"Traceback" in taken.stderr) == (1, True, False)
         code, errors = running.stop(signal.SIGTERM)
         assert (code, errors.count("Traceback")) == (0, 0), errors
     assert sum(row["total"] for row in query("usage", data)) == 2

@@ -1,0 +1,351 @@
+"""What one user contributes to the totals, kept up to date: only what a change can reach is evaluated again.
+
+Owns the short cuts across items: which messages a customer service window or a free entry point reaches, and what
+of a message's rows differs from before. ``metering.user.contribution`` is the definition; a property test holds
+the two together. Does not own the state, nor anything that is stored: an evaluation can be made anew at any time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+
+from metering.activity import DELIVERED, INCOMING, Activity, Sign
+from metering.conversations import Checkpoint, Delivery, state_of
+from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS
+from metering.state import CATEGORY_BY_CODE, PRICING_TYPE_BY_CODE, UNSAID, Incoming, Message
+from metering.timeline import OPENED_CHARGED, TURNED_CHARGED, Count, Timeline
+from metering.user import (
+    AccountRules,
+    RowKey,
+    User,
+    country_until,
+    delivery_of,
+    template_of,
+    window_open,
+)
+from schemas.rows import Family
+
+Differences = dict[RowKey, int]
+Detail = tuple[int, ...]
+"""Of a delivered message ``(pricing type code, billable, service window, inside free entry point)``, of a failed
+one ``(error code,)``, else empty."""
+Ladder = tuple[tuple[str, str, str, int], tuple[int | None, ...], Detail]
+"""A message's rows in short: its dimensions (number, country, category, template flag), the days of total, sent,
+delivered, read and not delivered (None = not counted), and the detail of its last row."""
+
+
+class MessageView:
+    """A message as last evaluated."""
+
+    __slots__ = ("delivery", "inside", "ladder", "sent_at")
+
+    def __init__(self) -> None:
+        """Start as a message that counts nowhere."""
+        self.ladder: Ladder | None = None
+        self.delivery: Delivery | None = None
+        """Its part in the conversations not folded yet."""
+        self.sent_at = 0
+        """``sent_at`` while a customer service window can still reach it, else 0."""
+        self.inside = False
+
+
+IncomingView = tuple[int, str, bool, bool]
+"""An incoming message as last evaluated: ``(at, country, is an unfolded referral, is unfolded activity)``."""
+
+
+class NumberView:
+    """One number of the user: its windows and its conversations."""
+
+    __slots__ = ("name", "referrals", "sent", "timeline", "times")
+
+    def __init__(self, name: str, checkpoint: Checkpoint) -> None:
+        """Start from what was folded."""
+        self.name = name
+        self.times: list[int] = []
+        """Of all incoming messages, ascending."""
+        self.referrals = sorted(checkpoint.referrals)
+        self.sent: list[tuple[int, bytes]] = []
+        """``(sent_at, item)`` of the messages that a customer service window can still reach, ascending."""
+        self.timeline = Timeline(state_of(checkpoint))
+
+    def add_time(self, at: int) -> Iterator[bytes]:
+        """Add an incoming message; yield the items whose service window opens by it."""
+        position = bisect_right(self.times, at)
+        yield from self._reached(position, position, at)
+        self.times.insert(position, at)
+
+    def remove_time(self, at: int) -> Iterator[bytes]:
+        """Remove an incoming message; yield the items whose service window closes by that."""
+        position = bisect_left(self.times, at)
+        assert self.times[position] == at, "only what was added can be removed"
+        del self.times[position]
+        yield from self._reached(position, position, at)
+
+    def _reached(self, before: int, after: int, at: int) -> Iterator[bytes]:
+        """Yield the items sent in the window of ``at`` and in that of no other: the neighbours' are left out."""
+        since, until = at, at + WINDOW_SECONDS
+        if before > 0:
+            since = max(since, self.times[before - 1] + WINDOW_SECONDS)
+        if after < len(self.times):
+            until = min(until, self.times[after])
+        if since < until:
+            first, last = bisect_left(self.sent, (since,)), bisect_left(self.sent, (until,))
+            for _, item in self.sent[first:last]:
+                yield item
+
+
+class Evaluation:
+    """A user's contribution, kept beside the state while the user is cached."""
+
+    __slots__ = ("_activity", "_incoming", "_messages", "_numbers", "_rules", "_user")
+
+    def __init__(self, user: User, rules: AccountRules) -> None:
+        """Evaluate all of a user."""
+        self._user = user
+        self._rules = rules
+        self._numbers: list[NumberView] = []
+        self._messages: dict[bytes, MessageView] = {}
+        self._incoming: dict[bytes, IncomingView] = {}
+        self._activity = Activity(user.head.activity, user.head.numbers, rules.calendar)
+        in_order = sorted(user.messages, key=lambda item: user.messages[item].delivered_at)
+        self.update([*user.incoming, *in_order])
+
+    def update(self, items: Iterable[bytes]) -> Differences:
+        """Take up that the given items changed (in any way but being dropped); return what that changes."""
+        self._take_up_numbers()
+        differences: Differences = {}
+        changed: dict[bytes, None] = {}
+        user = self._user
+        for item in items:
+            entry = user.incoming.get(item)
+            if entry is None:
+                changed[item] = None
+            else:
+                self._update_incoming(item, entry, differences, changed)
+        for item in changed:
+            self._update_delivery(item, user.messages[item])
+        for number in self._numbers:
+            if number.timeline.is_dirty:
+                changed.update(dict.fromkeys(self._rescan(number, differences)))
+        for item in changed:
+            self._update_ladder(item, user.messages[item], differences)
+        if self._activity.is_changed:
+            for key, count in self._activity.settle(self._signs):
+                _add(differences, key, count)
+        return {key: count for key, count in differences.items() if count}
+
+    def contribution(self) -> Differences:
+        """Return the whole contribution, as ``metering.user.contribution`` does."""
+        result: Differences = {}
+        for view in self._messages.values():
+            if view.ladder is not None:
+                _add_ladder(result, view.ladder, 1)
+        for entry in self._user.incoming.values():
+            _add(result, self._incoming_key(self._numbers[entry.number].name, entry.at, entry.country), 1)
+        for number in self._numbers:
+            for count in number.timeline.counts():
+                self._add_conversation(result, number.name, count, 1)
+        for key in self._activity.all_keys():
+            _add(result, key, 1)
+        return {key: count for key, count in result.items() if count}
+
+    def _take_up_numbers(self) -> None:
+        head = self._user.head
+        for index in range(len(self._numbers), len(head.numbers)):
+            checkpoint = head.checkpoints.get(index) or Checkpoint()
+            self._numbers.append(NumberView(head.numbers[index], checkpoint))
+
+    def _update_incoming(
+        self, item: bytes, entry: Incoming, differences: Differences, changed: dict[bytes, None]
+    ) -> None:
+        number = self._numbers[entry.number]
+        unfolded = entry.at >= self._user.head.folded_until
+        referral = unfolded and 0 < entry.referral_at <= entry.at + ATTRIBUTE_SECONDS
+        view = (entry.at, entry.country, referral, unfolded)
+        old = self._incoming.get(item)
+        if view == old:
+            return
+        self._incoming[item] = view
+        if old is None or old[0] != entry.at:
+            changed.update(dict.fromkeys(number.add_time(entry.at)))
+        if old is not None and old[0] != entry.at:
+            changed.update(dict.fromkeys(number.remove_time(old[0])))
+        self._update_referral(number, old[0] if old and old[2] else 0, entry.at if referral else 0)
+        sign = (old[0], old[1]) if old and old[3] else None
+        self._activity.replace(INCOMING, entry.number, sign, (entry.at, entry.country) if unfolded else None)
+        if old:
+            _add(differences, self._incoming_key(number.name, old[0], old[1]), -1)
+        _add(differences, self._incoming_key(number.name, entry.at, entry.country), 1)
+
+    def _update_referral(self, number: NumberView, old: int, new: int) -> None:
+        """Replace the time of a referral; 0 = there is none."""
+        if old == new:
+            return
+        if old:
+            del number.referrals[bisect_left(number.referrals, old)]
+            number.timeline.mark_referral(old)
+        if new:
+            insort(number.referrals, new)
+            number.timeline.mark_referral(new)
+
+    def _update_delivery(self, item: bytes, message: Message) -> None:
+        view = self._messages.get(item)
+        if view is None:
+            view = self._messages[item] = MessageView()
+        at = message.delivered_at
+        if not at and view.delivery is None:
+            return
+        number = self._numbers[message.number]
+        sent_at = message.sent_at if at and message.service_window == UNSAID else 0
+        if sent_at != view.sent_at:
+            if view.sent_at:
+                del number.sent[bisect_left(number.sent, (view.sent_at, item))]
+            if sent_at:
+                insort(number.sent, (sent_at, item))
+            view.sent_at = sent_at
+        old, new = view.delivery, None
+        if at and at >= self._user.head.folded_until:
+            new = self._delivery(item, message, number, at)
+        if new == old:
+            return
+        view.delivery = new
+        if old:
+            number.timeline.remove(old)
+        if new:
+            number.timeline.add(new)
+        self._activity.replace(DELIVERED, message.number, _sign(old), _sign(new))
+
+    def _delivery(self, item: bytes, message: Message, number: NumberView, at: int) -> Delivery:
+        regime = self._rules.regimes.at(self._rules.calendar.day(at))
+        in_window = message.service_window
+        if in_window == UNSAID:
+            in_window = window_open(number.times, message.sent_at)
+        return delivery_of(item, message, at, bool(in_window), regime.utility_free_in_service_window)
+
+    def _rescan(self, number: NumberView, differences: Differences) -> set[bytes]:
+        """Bring a number's conversations up to date; return the items that came into or out of a free entry point."""
+        change = number.timeline.rescan(number.referrals, self._free_entry_seconds_at)
+        net = dict.fromkeys(change.counts_new, 0)
+        for count in change.counts_new:
+            net[count] += 1
+        for count in change.counts_gone:
+            net[count] = net.get(count, 0) - 1
+        for count, times in net.items():
+            if times:
+                self._add_conversation(differences, number.name, count, times)
+        if not (change.inside_gone or change.inside_new):
+            return set()
+        for item in change.inside_gone:
+            self._messages[item].inside = False
+        for item in change.inside_new:
+            self._messages[item].inside = True
+        return set(change.inside_gone).symmetric_difference(change.inside_new)
+
+    def _free_entry_seconds_at(self, at: int) -> int:
+        return self._rules.regimes.at(self._rules.calendar.day(at)).free_entry_point_seconds
+
+    def _update_ladder(self, item: bytes, message: Message, differences: Differences) -> None:
+        view = self._messages[item]
+        number = self._numbers[message.number]
+        old, new = view.ladder, self._ladder(message, number, view.inside)
+        if old == new:
+            return
+        view.ladder = new
+        if old is None:
+            _add_ladder(differences, new, 1)
+        else:
+            _replace_ladder(differences, old, new)
+
+    def _ladder(self, message: Message, number: NumberView, inside: bool) -> Ladder:
+        day = self._rules.calendar.day
+        category = CATEGORY_BY_CODE[message.category]
+        template = template_of(category, message.template if message.template_at else None)
+        delivered_at, sent_at, failed = message.delivered_at, message.sent_at, message.failed
+        detail: Detail = ()
+        if delivered_at:
+            in_window, is_inside = message.service_window, message.inside_free_entry
+            detail = (
+                message.pricing_type,
+                message.billable,
+                int(window_open(number.times, sent_at)) if in_window == UNSAID else in_window,
+                int(inside) if is_inside == UNSAID else is_inside,
+            )
+        elif failed:
+            detail = (message.error_code,)
+        flag = UNSAID if template is None else int(template)
+        days = (
+            day(message.first_at),
+            day(sent_at) if sent_at else None,
+            day(delivered_at) if delivered_at else None,
+            day(message.read) if message.read else None,
+            day(failed) if failed and not delivered_at else None,
+        )
+        return (number.name, country_until(message, 0), category, flag), days, detail
+
+    def _incoming_key(self, number: str, at: int, country: str) -> RowKey:
+        return (Family.INCOMING, 0, self._rules.calendar.day(at), number, country)
+
+    def _add_conversation(self, differences: Differences, number: str, count: Count, times: int) -> None:
+        opened_at, country, conversation_type, category, word = count
+        dimensions = (self._rules.calendar.day(opened_at), number, country, conversation_type, category)
+        if word == TURNED_CHARGED:
+            _add(differences, (Family.CONVERSATIONS, 1, *dimensions), -times)
+            _add(differences, (Family.CONVERSATIONS, 2, *dimensions), times)
+        else:
+            _add(differences, (Family.CONVERSATIONS, 0, *dimensions), times)
+            _add(differences, (Family.CONVERSATIONS, 2 if word == OPENED_CHARGED else 1, *dimensions), times)
+
+    def _signs(self) -> Iterator[tuple[int, int, Sign]]:
+        """Yield every unfolded sign of life, as evaluated."""
+        for item, (at, country, _, unfolded) in self._incoming.items():
+            if unfolded:
+                yield INCOMING, self._user.incoming[item].number, (at, country)
+        for item, view in self._messages.items():
+            if view.delivery:
+                yield DELIVERED, self._user.messages[item].number, (view.delivery.at, view.delivery.country)
+
+
+def _sign(delivery: Delivery | None) -> Sign | None:
+    return (delivery.at, delivery.country) if delivery else None
+
+
+def _add(differences: Differences, key: RowKey, count: int) -> None:
+    differences[key] = differences.get(key, 0) + count
+
+
+def _add_ladder(differences: Differences, ladder: Ladder, sign: int) -> None:
+    """Add every row of a message."""
+    dimensions, days, _ = ladder
+    for measure, day in enumerate(days):
+        if day is not None:
+            _add(differences, (Family.MESSAGES, measure, day, *dimensions), sign)
+    _add_detail(differences, ladder, sign)
+
+
+def _replace_ladder(differences: Differences, old: Ladder, new: Ladder) -> None:
+    """Add the rows in which two ladders differ."""
+    dimensions, days, detail = new
+    if old[0] != dimensions:
+        _add_ladder(differences, old, -1)
+        _add_ladder(differences, new, 1)
+        return
+    for measure, (before, after) in enumerate(zip(old[1], days, strict=True)):
+        if before != after:
+            if before is not None:
+                _add(differences, (Family.MESSAGES, measure, before, *dimensions), -1)
+            if after is not None:
+                _add(differences, (Family.MESSAGES, measure, after, *dimensions), 1)
+    if old[2] != detail or old[1] != days:
+        _add_detail(differences, old, -1)
+        _add_detail(differences, new, 1)
+
+
+def _add_detail(differences: Differences, ladder: Ladder, sign: int) -> None:
+    """Add the row of a delivery, or of a failure."""
+    dimensions, (_, _, delivered, _, failed), detail = ladder
+    if delivered is not None:
+        pricing = PRICING_TYPE_BY_CODE[detail[0]]
+        _add(differences, (Family.DELIVERIES, 0, delivered, *dimensions, pricing, *detail[1:]), sign)
+    elif failed is not None:
+        _add(differences, (Family.FAILURES, 0, failed, *dimensions, *detail), sign)
