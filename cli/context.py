@@ -22,6 +22,7 @@ from cli.node import Node, NotEmbedded
 from cli.remote import OwnerFailed, RemoteEngine
 from runtime.clock import SystemClock
 from runtime.logging import configure_logging
+from runtime.memory import settle
 from runtime.metrics import Metrics
 from runtime.settings import Settings, SettingsError, load_settings
 from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefused
@@ -111,6 +112,7 @@ async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncItera
             await remote.close()
         return
     node = await Node.start(settings, new_metrics(), SystemClock())
+    settle()
     try:
         if catch_up:
             await node.catch_up()

@@ -1,7 +1,7 @@
 """The garbage collector's share of a busy process.
 
-Owns one call, to be made once after start-up. Everything imported by then lives as long as the process; looking through
-it again and again for garbage took a sixth of the gateway's time.
+Owns one call, to be made once after start-up. Everything imported by then lives as long as the process, and need
+not be looked through again and again for garbage.
 """
 
 from __future__ import annotations
