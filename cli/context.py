@@ -33,6 +33,11 @@ from streams.processor import StateMismatch
 
 P = ParamSpec("P")
 
+
+class UnreadableInput(Exception):
+    """An input file cannot be read to its end; what was read before is in the log."""
+
+
 # Errors that say themselves what to do; anything else is a fault of ours and shows its traceback.
 EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     SettingsError,
@@ -46,6 +51,7 @@ EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     ClickHouseRefused,
     BrokenParts,
     Unanswerable,
+    UnreadableInput,
     LookupError,
     sqlite3.Error,
 )

@@ -6,23 +6,27 @@ that a backfill in any order is exact (metering.md §6).
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import sys
+import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
 
 import click
 import zstandard
 
-from cli.context import common_options, engine_of, run_async, settings_of
+from cli.context import UnreadableInput, common_options, engine_of, run_async, settings_of
 from cli.engine import Engine, InputFormat, Intake
+from runtime.clock import SystemClock
 from schemas.refusing import UnparseableBody, load_json
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_LINES = 5_000
+_RENEW_SECONDS = 3_600
 
 
 @click.command("ingest")
@@ -73,18 +77,23 @@ async def ingest(
 
 
 class _Holds:
-    """Holds the cut of every account that the lines name, from before its first line."""
+    """Holds the cut of every account that the lines name, from before its first line, and renews the holds."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._id = uuid.uuid4().hex
         self._accounts: set[str] = set()
+        self._clock = SystemClock()
+        self._renewed_at = self._clock.monotonic_seconds()
 
     async def see(self, lines: list[bytes], input_format: InputFormat) -> None:
         new = {account for line in lines for account in _accounts(line, input_format)} - self._accounts
+        self._accounts |= new
+        now = self._clock.monotonic_seconds()
+        if now - self._renewed_at > _RENEW_SECONDS:
+            new, self._renewed_at = self._accounts, now
         if new:
             await self._engine.hold(sorted(new), self._id, release=False)
-            self._accounts |= new
 
     async def release(self) -> None:
         if self._accounts:
@@ -115,7 +124,7 @@ def _accounts(line: bytes, input_format: InputFormat) -> Iterator[str]:
 async def _ingest_file(engine: Engine, path: Path, input_format: InputFormat, holds: _Holds | None) -> Intake:
     total = Intake()
     with _open(path) as stream, _Progress(str(path)) as progress:
-        for lines in _chunks(stream):
+        async for lines in _chunks(stream):
             if holds is not None:
                 await holds.see(lines, input_format)
             total.add(await engine.ingest(lines, input_format, total.lines + 1))
@@ -136,18 +145,34 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     return path.open("rb")
 
 
-def _chunks(stream: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield lists of lines, large enough to be cheap and small enough to be held in memory."""
-    lines: list[bytes] = []
-    size = 0
-    for line in stream:
-        lines.append(line)
-        size += len(line)
-        if size >= _CHUNK_BYTES or len(lines) >= _CHUNK_LINES:
-            yield lines
-            lines, size = [], 0
-    if lines:
-        yield lines
+async def _chunks(stream: IO[bytes] | gzip.GzipFile) -> AsyncIterator[list[bytes]]:
+    """Yield lists of whole lines as they come: a slow pipe is not waited for, a fast file comes in large pieces.
+
+    The stream is read in a thread of its own, so that waiting for input holds up nothing else; the thread does not
+    keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue(2)
+
+    def read() -> None:
+        try:
+            while piece := stream.read1(_CHUNK_BYTES):  # type: ignore[union-attr]
+                asyncio.run_coroutine_threadsafe(pieces.put(piece), loop).result()
+            end: bytes | Exception = b""
+        except Exception as error:  # a broken archive, a disk that fails: told to whoever waits
+            end = error
+        asyncio.run_coroutine_threadsafe(pieces.put(end), loop)
+
+    threading.Thread(target=read, name="input", daemon=True).start()
+    rest = b""
+    while piece := await pieces.get():
+        if isinstance(piece, Exception):
+            raise UnreadableInput(str(piece)) from piece
+        *lines, rest = (rest + piece).split(b"\n")
+        for position in range(0, len(lines), _CHUNK_LINES):
+            yield lines[position : position + _CHUNK_LINES]
+    if rest:
+        yield [rest]
 
 
 class _Progress:

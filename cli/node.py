@@ -86,13 +86,12 @@ class Node:
         log = EmbeddedLog.open(directory.absolute())
         register_log(log.directory, log)
         clients = ClientPool(lambda: open_client(clickhouse_address(settings)))
+        node = cls(settings, metrics, clock, log, clients, on_step)
         try:
             await asyncio.to_thread(_migrate, clients)
-            node = cls(settings, metrics, clock, log, clients, on_step)
             await node.worker.start()
         except BaseException:
-            unregister_log(log.directory)
-            await log.close()
+            await node.close()
             raise
         node._maintenance = asyncio.create_task(node._maintain(), name="maintenance")
         node._maintenance.add_done_callback(node._maintenance_ended)

@@ -134,9 +134,13 @@ class OwnerServer:
         path.unlink(missing_ok=True)
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with _short(path) as short:
-            self._socket.bind(short)
-        path.chmod(0o600)
+        # Nobody else's from the first moment on, not only after a chmod.
+        mask = os.umask(0o177)
+        try:
+            with _short(path) as short:
+                self._socket.bind(short)
+        finally:
+            os.umask(mask)
         config = uvicorn.Config(
             create_owner_app(engine),
             log_config=None,

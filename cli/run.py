@@ -65,15 +65,20 @@ async def run(demo: bool, port: int | None, config: Path | None, data: Path | No
     appender = _appender(node)
     app = create_app(appender, settings, metrics, clock, readiness=node.readiness)
     server = _server(app, settings)
+    feeding: asyncio.Task[None] | None = None
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     try:
         await _until_started(server, serving)
         settle()
         address = _address(listener)
         _greet(address, settings, demo)
-        feeding = asyncio.create_task(_feed(address, demo_secret)) if demo_secret is not None else None
-        await _until_stopped(node, serving, feeding)
+        if demo_secret is not None:
+            feeding = asyncio.create_task(_feed(address, demo_secret))
+            feeding.add_done_callback(_demo_ended)
+        asked_to_stop = await _until_stopped(node, serving)
     finally:
+        if feeding is not None:
+            feeding.cancel()
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
         await appender.close()
@@ -81,6 +86,8 @@ async def run(demo: bool, port: int | None, config: Path | None, data: Path | No
         await node.close()
     if node.worker.failure is not None:
         raise click.ClickException(f"stopped, because the worker failed: {node.worker.failure}")
+    if not asked_to_stop:
+        raise click.ClickException("stopped, because the gateway ended by itself; the log above says why")
 
 
 def _appender(node: Node) -> BatchingAppender:
@@ -139,20 +146,23 @@ def _greet(address: str, settings: Settings, demo: bool) -> None:
         )
 
 
-async def _until_stopped(node: Node, serving: asyncio.Task[None], feeding: asyncio.Task[None] | None) -> None:
+async def _until_stopped(node: Node, serving: asyncio.Task[None]) -> bool:
+    """Return when it is time to end, and whether that is because somebody asked for it."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stopped.set)
-    waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(node.worker.failed.wait()), serving]
-    if feeding is not None:
-        waits.append(feeding)
-    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for task in waits[:2] + ([feeding] if feeding is not None else []):
+    own = [asyncio.create_task(stopped.wait()), asyncio.create_task(node.worker.failed.wait())]
+    await asyncio.wait([*own, serving], return_when=asyncio.FIRST_COMPLETED)
+    for task in own:
         task.cancel()
-    for task in done:
-        if task is feeding and task.exception() is not None:
-            _log.error("the demo traffic stopped", exc_info=task.exception())
+    return stopped.is_set()
+
+
+def _demo_ended(task: asyncio.Task[None]) -> None:
+    """The demo's end is no reason to stop, but one to say so."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the demo traffic stopped", exc_info=task.exception())
 
 
 async def _feed(address: str, secret: str) -> None:

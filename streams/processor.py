@@ -72,7 +72,7 @@ class ProcessorConfig:
     parse_json: Callable[[bytes, int], tuple[list[Event], list[Refusal]]]
     """Reads a record that another producer wrote as JSON; the second argument is its time in UTC milliseconds."""
     retention: Retention = field(default_factory=Retention)
-    cached_users_max: int = 200_000
+    cached_items_max: int = 200_000
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Processor:
         """
         self.store = store
         self.config = config
-        self.users = Users(store, config.cached_users_max)
+        self.users = Users(store, config.cached_items_max)
         self.counters = Counters(store)
         self.accounts: dict[str, AccountRecord] = {}
         self._rules: dict[str, AccountRules] = {}

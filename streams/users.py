@@ -14,6 +14,9 @@ from streams.store import PartitionStore, Table
 UserKey = tuple[str, str]
 """``(account, user key)``"""
 
+_USER_ITEMS = 2
+"""What a user without messages takes, in messages."""
+
 
 class CachedUser:
     """A decoded user with its stored form."""
@@ -30,13 +33,15 @@ class Users:
     """The users of one partition.
 
     The cache has two generations: what is used moves to the young one; when that is full the old one is let go.
-    So the hot users stay decoded and memory is bounded without a list to maintain.
+    So the hot users stay decoded and memory is bounded without a list to maintain. What fills it are messages, not
+    users: a decoded message with its evaluation takes about a kilobyte, and one user may have very many.
     """
 
-    def __init__(self, store: PartitionStore, cached_users_max: int) -> None:
-        """Work on a partition's store, keeping up to about ``cached_users_max`` users decoded."""
+    def __init__(self, store: PartitionStore, cached_items_max: int) -> None:
+        """Work on a partition's store, keeping users with about ``cached_items_max`` messages in all decoded."""
         self._store = store
-        self._young_max = max(1, cached_users_max // 2)
+        self._young_items_max = max(1, cached_items_max // 2)
+        self._young_items = 0
         self._young: dict[UserKey, CachedUser] = {}
         self._old: dict[UserKey, CachedUser] = {}
 
@@ -54,7 +59,11 @@ class Users:
         heads = self._store.get_many(Table.USERS, [head_key(prefix) for prefix in prefixes])
         for key, prefix, head in zip(missing, prefixes, heads, strict=True):
             found[key] = CachedUser(UserRecord(prefix, head, self._read))
-        self._young.update(found)
+        for key, cached in found.items():
+            if key not in self._young:
+                user = cached.metered.user
+                self._young[key] = cached
+                self._young_items += _USER_ITEMS + len(user.messages) + len(user.incoming)
         return found
 
     def _read(self, keys: list[bytes]) -> list[bytes | None]:
@@ -77,14 +86,15 @@ class Users:
         """Return the records to write for changed users, and take their changes as written."""
         result: Writes = {}
         for cached in changed:
+            self._young_items += len(cached.metered.touched_items)
             result.update(cached.record.writes(cached.metered.touched_items))
             cached.metered.touched_items.clear()
         return result
 
     def after_commit(self) -> None:
         """Let the old generation go when the young one is full."""
-        if len(self._young) > self._young_max:
-            self._old, self._young = self._young, {}
+        if self._young_items > self._young_items_max:
+            self._old, self._young, self._young_items = self._young, {}, 0
 
     def forget(self, key: UserKey) -> None:
         """Forget a user whose record was removed."""

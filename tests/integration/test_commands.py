@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import zstandard
 
 from schemas.topics import INPUT_TOPICS, TopicSpec
 from streams.embedded.log import EmbeddedLog, Record
-from tests.support.commands import SECRET, Running, convometer, eventually, query
+from tests.support.commands import COMMAND, SECRET, Running, convometer, environment, eventually, query
 
 QUERIES = ("usage", "conversations", "incoming", "active-users")
 EVENT = {
@@ -204,3 +205,34 @@ def test_exit_codes_and_formats(tmp_path: Path) -> None:
     healthy = convometer("doctor", "--data", data)
     assert "✓ settings".encode() in healthy.stdout
     assert b"nothing to apply" in convometer("migrate", "--data", data).stdout
+
+
+def test_a_pipe_that_stays_open_is_counted_as_it_comes(tmp_path: Path) -> None:
+    """Live traffic through a pipe does not wait for the pipe's end, and the end is clean."""
+    data = tmp_path / "data"
+    with Running(data):
+        process = subprocess.Popen(
+            [*COMMAND, "ingest", "-", "--format", "canonical", "--data", str(data)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+        assert process.stdin is not None
+        process.stdin.write(line())
+        process.stdin.flush()
+        eventually("the line is counted while the pipe is open", lambda: query("usage", data) == [ROW])
+        _, errors = process.communicate(line(message_id="message-2").rstrip())
+        assert (process.returncode, b"2 accepted" in errors) == (0, True), errors
+        eventually("the last line counts without its newline", lambda: query("usage", data)[0]["total"] == 2)
+
+
+def test_a_broken_archive_is_reported_and_what_was_read_stays(tmp_path: Path) -> None:
+    """A gzip file cut in the middle ends with exit 1 and a reason; feeding the whole file later is exact."""
+    data, whole, cut = tmp_path / "data", tmp_path / "whole.gz", tmp_path / "cut.gz"
+    lines = b"".join(line(message_id=f"message-{number}") for number in range(20_000))
+    whole.write_bytes(gzip.compress(lines))
+    cut.write_bytes(whole.read_bytes()[:-2000])
+    failed = convometer("ingest", cut, "--format", "canonical", "--data", data, check=False)
+    assert (failed.returncode, b"Traceback" in failed.stderr) == (1, False), failed.stderr
+    convometer("ingest", whole, "--format", "canonical", "--wait", "--data", data)
+    assert [row["total"] for row in query("usage", data)] == [20_000]

@@ -46,7 +46,7 @@ class Partition:
             return (("", self._zone_of(account)),)
 
         config = ProcessorConfig(
-            self._number, self._count, "installation", REGIMES, zones, no_json, cached_users_max=3
+            self._number, self._count, "installation", REGIMES, zones, no_json, cached_items_max=40
         )
         return Processor(self.store, config, now_seconds=2_000_000_000)
 
