@@ -5,7 +5,7 @@ Owns exit codes: 0 done, 1 failed, 2 usage (click's own).
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from cli.engine import Engine
 from cli.node import Node, NotEmbedded
+from cli.owner import OwnerServer
 from cli.remote import OwnerFailed, RemoteEngine
 from runtime.clock import SystemClock
 from runtime.logging import configure_logging
@@ -32,6 +33,7 @@ from streams.embedded.log import LogFailed, LogOwned
 from streams.processor import StateMismatch
 
 P = ParamSpec("P")
+_OWNER_WAIT_SECONDS = 15
 
 
 class UnreadableInput(Exception):
@@ -104,25 +106,46 @@ def new_metrics() -> Metrics:
 
 @asynccontextmanager
 async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncIterator[Engine]:
-    """Give the engine of the data directory: its owner's, or a node of our own.
+    """Give the engine of the data directory: its owner's, or a node of our own, which then owns it.
 
     With ``catch_up``, a node of our own first brings everything in the log to ClickHouse, so that a query right
     after a crash is as exact as one before it.
     """
     configure_logging(settings.log_format, "WARNING")
-    remote = await RemoteEngine.connect(settings.data)
-    if remote is not None:
+    engine = await _open_engine(settings)
+    if isinstance(engine, RemoteEngine):
         try:
-            yield remote
+            yield engine
         finally:
-            await remote.close()
+            await engine.close()
         return
-    node = await Node.start(settings, new_metrics(), SystemClock())
     settle()
+    # Other verbs work meanwhile: a long ingest answers them as ``run`` would.
+    owner = OwnerServer(engine, settings.data)
+    owner.start()
     try:
         if catch_up:
-            await node.catch_up()
-        yield node
+            await engine.catch_up()
+        yield engine
     finally:
-        await node.close()
-    logging.shutdown()
+        await owner.stop()
+        await engine.close()
+
+
+async def _open_engine(settings: Settings) -> RemoteEngine | Node:
+    """Reach the owner, or become it.
+
+    An owner that is just starting or stopping has the directory but no socket: it is given a moment.
+    """
+    clock = SystemClock()
+    deadline = clock.monotonic_seconds() + _OWNER_WAIT_SECONDS
+    while True:
+        remote = await RemoteEngine.connect(settings.data)
+        if remote is not None:
+            return remote
+        try:
+            return await Node.start(settings, new_metrics(), clock)
+        except LogOwned:
+            if clock.monotonic_seconds() > deadline:
+                raise
+            await asyncio.sleep(0.2)

@@ -30,8 +30,8 @@ from streams.store import PartitionStore, Table
 from streams.sweep import Sweep
 
 _QUEUED_RECORDS_MAX = 64
+_IDLE_SECONDS = 1.0
 _COMMIT_BYTES_MAX = 1 << 20
-_RESTORE_RECORDS = 5_000
 
 
 class ChangelogReader(Protocol):
@@ -145,7 +145,9 @@ class PartitionTask:
     async def _take(self) -> list[SourceRecord]:
         """Return what is queued, up to a commit's size; empty after an idle second."""
         try:
-            records = [await asyncio.wait_for(self._queue.get(), timeout=1.0)]
+            # Not wait_for: on Python 3.11 it can swallow a cancellation, and a stop would wait for ever.
+            async with asyncio.timeout(_IDLE_SECONDS):
+                records = [await self._queue.get()]
         except TimeoutError:
             return []
         size = len(records[0][1])

@@ -236,3 +236,25 @@ def test_a_broken_archive_is_reported_and_what_was_read_stays(tmp_path: Path) ->
     assert (failed.returncode, b"Traceback" in failed.stderr) == (1, False), failed.stderr
     convometer("ingest", whole, "--format", "canonical", "--wait", "--data", data)
     assert [row["total"] for row in query("usage", data)] == [20_000]
+
+
+def test_verbs_work_while_another_verb_owns_the_directory(tmp_path: Path) -> None:
+    """A long ingest owns the directory without ``run``; queries and a second ingest are answered by it."""
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [*COMMAND, "ingest", "-", "--format", "canonical", "--data", str(data)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdin is not None
+    process.stdin.write(line())
+    process.stdin.flush()
+    eventually("the owner answers", lambda: query("usage", data) == [ROW])
+    convometer(
+        "ingest", "-", "--format", "canonical", "--wait", "--data", data, stdin=line(message_id="message-2")
+    )
+    assert query("usage", data)[0]["total"] == 2
+    assert process.poll() is None, "the owner is still waiting for its input"
+    _, errors = process.communicate()
+    assert (process.returncode, b"1 accepted" in errors) == (0, True), errors
