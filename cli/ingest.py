@@ -58,6 +58,9 @@ async def ingest(
 ) -> None:
     """Feed FILES of newline-delimited JSON (- = standard input; .gz and .zst are unpacked).
 
+    Give all files of a backfill to one command: when it ends, state older than the accounts' horizon (16 days before
+    their newest event) may be dropped, and older events are then set aside as late.
+
     Lines that cannot be counted are kept in the dead letter with their reason; see `convometer dlq list`.
     """
     settings = settings_of(config, data)
