@@ -20,17 +20,20 @@ from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
 from schemas.codec import Control, encode_control
-from schemas.topics import EVENTS
+from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.reader import Filters, run_query
 from sinks.clickhouse.writer import ClickHouseWriter
-from streams.embedded.log import Append, EmbeddedLog, Record
+from streams.embedded.log import EmbeddedLog
+from streams.embedded.port import EmbeddedWorkerLog
 from streams.embedded.transport import register_log, unregister_log
-from streams.worker import EmbeddedWorker
+from streams.records import Append, Record
+from streams.worker import Worker
 
 _log = logging.getLogger(__name__)
 _MAINTENANCE_SECONDS = 30
+_POLL_SECONDS = 0.02
 HOLD_SECONDS = 86_400
 """A backfill that died holds the cut of its accounts no longer than this."""
 
@@ -54,8 +57,8 @@ class Node:
         self.log = log
         self.clients = clients
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="query")
-        self.worker = EmbeddedWorker(
-            log,
+        self.worker = Worker(
+            EmbeddedWorkerLog(log),
             ClickHouseWriter(clients),
             worker_options(settings),
             clock.now_ms,
@@ -134,7 +137,7 @@ class Node:
 
     async def positions(self) -> dict[int, int]:
         """See ``Engine.positions``."""
-        return self.worker.end_offsets()
+        return {p: self.log.end_offset(EVENTS, p) for p in range(self.settings.partitions)}
 
     async def wait_flushed(self, positions: Mapping[int, int]) -> None:
         """See ``Engine.wait_flushed``."""
@@ -142,8 +145,16 @@ class Node:
 
     async def catch_up(self) -> None:
         """Return once everything that is durable in the log now is in ClickHouse."""
-        await self.worker.wait_normalized()
+        await self._wait_normalized()
         await self.wait_flushed(await self.positions())
+
+    async def _wait_normalized(self) -> None:
+        """Return once everything that stands in the input topics now has been moved into ``events``."""
+        ends = {topic: self.log.end_offset(topic, 0) for topic in INPUT_TOPICS}
+        while any((self.log.committed(CONSUMER_GROUP, topic, 0) or 0) < end for topic, end in ends.items()):
+            if self.worker.failed.is_set():
+                raise RuntimeError("the worker failed") from self.worker.failure
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """See ``Engine.query``."""
@@ -164,6 +175,7 @@ class Node:
     def sample_gauges(self) -> None:
         """Bring the gauges up to date."""
         sample_gauges(self.metrics, self.worker, self.clock.now_ms())
+        self.metrics.dead_letter_bytes.set(self.log.stored_bytes(DEAD_LETTER, 0))
 
     def readiness(self) -> dict[str, str]:
         """Return for each component why it is not ready; an empty text = ready."""

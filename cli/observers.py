@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 from runtime.metrics import Metrics
 from streams.processor import Step
-from streams.worker import EmbeddedWorker, Observers
+from streams.worker import Observers, Worker
 
 
 def worker_observers(metrics: Metrics, on_step: Callable[[str], None] = lambda _: None) -> Observers:
     """Return observers that count in the given metrics."""
     return Observers(
-        committed=lambda partition, step, seconds: _committed(metrics, partition, step, seconds),
+        committed=lambda _partition, step, seconds: _committed(metrics, step, seconds),
         flushed=lambda rows, seconds, succeeded: _flushed(metrics, rows, seconds, succeeded),
         ignored=metrics.count_ignored,
         refused=lambda reason: _refused(metrics, reason),
+        owned=lambda partition, ready: metrics.partition_ready.labels(str(partition)).set(int(ready)),
         on_step=on_step,
     )
 
@@ -26,7 +27,7 @@ def _refused(metrics: Metrics, reason: str) -> None:
     metrics.count_dead_letters(reason)
 
 
-def _committed(metrics: Metrics, partition: int, step: Step, seconds: float) -> None:
+def _committed(metrics: Metrics, step: Step, seconds: float) -> None:
     metrics.commits.inc()
     metrics.commit_seconds.observe(seconds)
     for (kind, outcome), count in step.outcomes.items():
@@ -40,7 +41,6 @@ def _committed(metrics: Metrics, partition: int, step: Step, seconds: float) -> 
         metrics.count_dead_letters(reason, count)
     if step.identity_pairs:
         metrics.identity_pairs.inc(step.identity_pairs)
-    metrics.partition_ready.labels(str(partition)).set(1)
 
 
 def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> None:
@@ -51,12 +51,11 @@ def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> No
         metrics.flush_errors.inc()
 
 
-def sample_gauges(metrics: Metrics, worker: EmbeddedWorker, now_ms: int) -> None:
+def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
     """Set the gauges that are read off rather than counted; called when metrics are scraped."""
     for partition, sample in worker.lag(now_ms).items():
         metrics.lag_records.labels(str(partition)).set(sample.records)
         metrics.lag_seconds.labels(str(partition)).set(sample.seconds)
     metrics.flush_age_seconds.set(worker.flush_age_seconds(now_ms))
-    metrics.dead_letter_bytes.set(worker.dead_letter_bytes())
     for table, count in worker.state_records().items():
         metrics.state_records.labels(table).set(count)

@@ -7,8 +7,8 @@ from metering.rules import DAY_SECONDS, shipped_regimes
 from runtime.settings import Settings
 from streams.flusher import FlushLimits
 from streams.normalize import Reading
+from streams.opening import WorkerOptions
 from streams.processor import Retention
-from streams.worker import WorkerOptions
 
 _DEFAULT_ZONES: ZoneRules = (("", "UTC"),)
 

@@ -33,7 +33,7 @@ from runtime.clock import SystemClock
 from runtime.logging import configure_logging
 from runtime.memory import settle
 from runtime.settings import Settings, check_roles
-from streams.embedded.log import Record
+from streams.records import Record
 
 _log = logging.getLogger("convometer")
 

@@ -12,6 +12,7 @@ from typing import Any
 import faust
 
 from schemas.topics import CONSUMER_GROUP, EVENTS, INPUT_TOPICS
+from streams.log import WorkerLog
 
 TakeRecord = Callable[[str, int, int, bytes, int], Awaitable[None]]
 """``take(topic, partition, offset, value, time in UTC milliseconds)``"""
@@ -19,17 +20,17 @@ TakeRecord = Callable[[str, int, int, bytes, int], Awaitable[None]]
 _BUFFERED_RECORDS_MAX = 256
 
 
-def create_app(broker: str, partitions: int, take: TakeRecord) -> faust.App:
-    """Return the app over a broker address; nothing is connected yet.
+def create_app(log: WorkerLog, partitions: int, take: TakeRecord) -> faust.App:
+    """Return the app over a log; nothing is connected yet.
 
     Args:
-        broker: ``embedded:///path`` (or another transport of Faust).
+        log: names the broker and the settings that go with it.
         partitions: of the events topic.
-        take: called for each record, in the order of each partition; waits while the partition is busy.
+        take: called for each record, in the order of each partition.
     """
     app = faust.App(
         CONSUMER_GROUP,
-        broker=broker,
+        broker=log.address,
         autodiscover=False,
         web_enabled=False,
         topic_disable_leader=True,
@@ -39,6 +40,7 @@ def create_app(broker: str, partitions: int, take: TakeRecord) -> faust.App:
         # We never acknowledge through Faust, so its watch for commits that do not move would only alarm.
         broker_commit_livelock_soft_timeout=10**9,
         logging_config={"version": 1, "disable_existing_loggers": False},
+        **log.app_settings,
     )
     _add_agent(app, "meter", [EVENTS], partitions, take)
     _add_agent(app, "normalize", list(INPUT_TOPICS), 1, take)

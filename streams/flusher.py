@@ -36,24 +36,22 @@ class Flusher:
     def __init__(
         self,
         writer: ClickHouseWriter,
-        partitions: Sequence[DirtyRows],
         limits: FlushLimits,
         observe: Callable[[int, float, bool], None],
         now_ms: Callable[[], int],
         on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Take the writer and what is owed.
+        """Take the writer; partitions come and go by ``add`` and ``remove``.
 
         Args:
             writer: of ClickHouse; blocking, so it is called in the flusher's thread.
-            partitions: what each partition owes.
             limits: when a flush starts.
             observe: called after each flush with rows, seconds and whether it succeeded.
             now_ms: the clock, UTC milliseconds.
             on_step: called between the steps of a flush; the crash tests end the process in it.
         """
         self._writer = writer
-        self._partitions = partitions
+        self._partitions: dict[int, DirtyRows] = {}
         self._limits = limits
         self._observe = observe
         self._now_ms = now_ms
@@ -61,6 +59,14 @@ class Flusher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
         self._flushed = asyncio.Condition()
         self._retry_seconds = 0.0
+
+    def add(self, dirty: DirtyRows) -> None:
+        """Flush what a partition owes from now on."""
+        self._partitions[dirty.partition] = dirty
+
+    def remove(self, dirty: DirtyRows) -> None:
+        """Flush a partition no more: what it owes, its next owner knows too."""
+        self._partitions.pop(dirty.partition, None)
 
     async def run(self) -> None:
         """Flush until cancelled.
@@ -70,7 +76,7 @@ class Flusher:
         """
         while True:
             await self._pause()
-            for dirty in self._partitions:
+            for dirty in list(self._partitions.values()):
                 if dirty.owes:
                     await self._flush(dirty)
             async with self._flushed:
@@ -83,7 +89,7 @@ class Flusher:
         while waited < max(self._limits.interval_seconds, self._retry_seconds):
             await asyncio.sleep(step)
             waited += step
-            if not self._retry_seconds and sum(map(len, self._partitions)) >= self._limits.rows_max:
+            if not self._retry_seconds and sum(map(len, self._partitions.values())) >= self._limits.rows_max:
                 return
 
     async def _flush(self, dirty: DirtyRows) -> None:
@@ -110,11 +116,11 @@ class Flusher:
 
     async def wait_until(self, source_offsets: dict[int, int]) -> None:
         """Return once ClickHouse has everything before the given next offsets, by partition."""
-        by_partition = {dirty.partition: dirty for dirty in self._partitions}
         async with self._flushed:
             await self._flushed.wait_for(
                 lambda: all(
-                    by_partition[partition].flushed.source_offset >= offset
+                    partition in self._partitions
+                    and self._partitions[partition].flushed.source_offset >= offset
                     for partition, offset in source_offsets.items()
                 )
             )

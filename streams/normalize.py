@@ -20,7 +20,7 @@ from schemas.meta import parse as parse_meta
 from schemas.redact import without_text
 from schemas.refusing import UnparseableBody, load_json
 from schemas.topics import DEAD_LETTER, EVENTS
-from streams.embedded.log import Append, Record
+from streams.records import Append, Record
 
 BATCH_EVENTS_MAX = 500
 InputFormat = Literal["meta", "canonical"]

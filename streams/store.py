@@ -18,6 +18,7 @@ from schemas.topics import ACCOUNTS_CHANGELOG, COUNTERS_CHANGELOG, USERS_CHANGEL
 
 _WRITE_BUFFER_BYTES = 32 << 20
 _POSITION_KEY = b"\0positions"
+_CAUGHT_UP = "\0caught up"
 
 Writes = Mapping[bytes, bytes | None]
 """Key to new value within one table; None removes."""
@@ -76,8 +77,17 @@ class PartitionStore:
         assert isinstance(values, list), "a list of keys answers with a list"
         return values
 
-    def apply(self, writes: Mapping[Table, Writes], positions: Mapping[str, int]) -> None:
+    @property
+    def caught_up_ms(self) -> int:
+        """Return when the store last knew everything committed (UTC milliseconds); 0 = never."""
+        return self._positions.get(_CAUGHT_UP, 0)
+
+    def apply(
+        self, writes: Mapping[Table, Writes], positions: Mapping[str, int], caught_up_ms: int = 0
+    ) -> None:
         """Apply committed writes and remember up to where the changelogs are covered (next offsets).
+
+        With ``caught_up_ms`` (UTC milliseconds) nothing committed is missing afterwards.
 
         Not synced: after a power loss the store is behind, and catches up from the changelog.
         """
@@ -90,6 +100,8 @@ class PartitionStore:
                 else:
                     batch.put(letter + key, value)
         self._positions.update(positions)
+        if caught_up_ms:
+            self._positions[_CAUGHT_UP] = caught_up_ms
         batch.put(_POSITION_KEY, msgspec.msgpack.encode(self._positions))
         self._database.write(batch, self._write_options)
 

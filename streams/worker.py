@@ -1,51 +1,36 @@
-"""The worker role on the embedded log: partitions restored, the Faust app running, rows on their way to ClickHouse.
+"""The worker role: partitions that are assigned to this process are opened and metered, rows go to ClickHouse.
 
-Owns the order of starting and stopping. Does not own the log, the ClickHouse client or the process.
+Owns the order of starting and stopping, and what happens when partitions come and go. Does not own the log, the
+ClickHouse client or the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import faust
+from faust.types import TP
 
-from metering.calendar import ZoneRules
-from metering.rules import Regimes
-from schemas.topics import CHANGELOGS, CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
-from sinks.clickhouse.writer import ClickHouseWriter, Progress
+from schemas.events import Parsed
+from schemas.topics import CHANGELOGS, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
+from sinks.clickhouse.writer import ClickHouseWriter
 from streams.app import create_app
-from streams.commit import EmbeddedPartitionWriter
-from streams.dirty import DirtyRows
-from streams.embedded.log import EmbeddedLog
-from streams.flusher import Flusher, FlushLimits
-from streams.normalize import Reading, event_appends, refusal_appends
-from streams.partition import PartitionTask, TaskPorts, check_flushed, owed_rows, restore
-from streams.processor import Processor, ProcessorConfig, Retention, StateMismatch, Step
-from streams.store import PartitionStore, Table
+from streams.flusher import Flusher
+from streams.inputs import InputPorts, InputTask
+from streams.log import WorkerLog
+from streams.opening import Opened, Opener, WorkerOptions
+from streams.partition import PartitionTask, TaskPorts
+from streams.processor import StateMismatch, Step
+from streams.source import Source
+from streams.task import OrderedTask
+from streams.threads import in_thread
 
-_log = logging.getLogger(__name__)
-_RESTORE_RECORDS = 5_000
-_POLL_SECONDS = 0.02
 INPUT_RETENTION_SECONDS = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """What the worker needs to know; durations in seconds."""
-
-    state_directory: Path
-    partitions: int
-    regimes: Regimes
-    zones_of: Callable[[str], ZoneRules]
-    retention: Retention = field(default_factory=Retention)
-    flush_limits: FlushLimits = field(default_factory=FlushLimits)
-    reading: Reading = field(default_factory=Reading)
-    dead_letter_seconds: int = 30 * 86_400
-    dead_letter_bytes: int = 1 << 30
+Key = tuple[str, int]
+"""``(topic, partition)``"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +49,8 @@ class Observers:
     flushed: Callable[[int, float, bool], None] = lambda _rows, _seconds, _succeeded: None
     ignored: Callable[[str], None] = lambda _name: None
     refused: Callable[[str], None] = lambda _reason: None
+    owned: Callable[[int, bool], None] = lambda _partition, _ready: None
+    """Called when a partition is ready for work here, and when it is not any more."""
     on_step: Callable[[str], None] = lambda _name: None
     """The crash tests' way in: called with the name of each step."""
 
@@ -83,88 +70,78 @@ def topic_specs(options: WorkerOptions) -> list[TopicSpec]:
     ]
 
 
-class LogChangelogReader:
-    """Reads changelogs of the embedded log."""
-
-    def __init__(self, log: EmbeddedLog) -> None:
-        """Read from an open log."""
-        self._log = log
-
-    def records(
-        self, topic: str, partition: int, offset: int
-    ) -> Iterator[list[tuple[int, bytes, bytes | None]]]:
-        """See ``ChangelogReader.records``. Compaction may have removed the oldest: what is left is complete."""
-        offset = max(offset, self._log.start_offset(topic, partition))
-        # A tombstone that compaction took away meanwhile would leave a removed key in the store.
-        self._log.hold_tombstones(topic, partition, offset)
-        try:
-            while stored := self._log.read(topic, partition, offset, max_records=_RESTORE_RECORDS):
-                yield [(entry.offset, entry.record.key or b"", entry.record.value) for entry in stored]
-                offset = stored[-1].offset + 1
-        finally:
-            self._log.release_tombstones(topic, partition)
-
-
-class EmbeddedWorker:
-    """Meters everything in an embedded log. ``start``, then ``stop``."""
+class Worker:
+    """Meters the partitions of a log that are its own. ``start``, then ``stop``."""
 
     def __init__(
         self,
-        log: EmbeddedLog,
+        log: WorkerLog,
         clickhouse: ClickHouseWriter,
         options: WorkerOptions,
         now_ms: Callable[[], int],
         observers: Observers | None = None,
     ) -> None:
-        """Take an open, registered log and a migrated ClickHouse."""
+        """Take an open log and a migrated ClickHouse."""
         self.log = log
         self.options = options
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
+        self.tasks: dict[Key, OrderedTask] = {}
         self._clickhouse = clickhouse
         self._now_ms = now_ms
         self._observers = observers or Observers()
-        self._writer = EmbeddedPartitionWriter(log)
-        self.tasks: list[PartitionTask] = []
-        self._stores: list[PartitionStore] = []
-        self.flusher: Flusher | None = None
-        self._flushing: asyncio.Task[None] | None = None
+        self._opener = Opener(log, clickhouse, options, now_ms)
+        self.flusher = Flusher(
+            clickhouse,
+            options.flush_limits,
+            self._observers.flushed,
+            now_ms,
+            self._observers.on_step,
+        )
         self._app: faust.App | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._stopping: dict[Key, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        """Restore every partition, then start to work.
+        """Start to work. Where every partition is ours anyway, all are open when this returns.
 
         Raises:
             StateMismatch: log, state and ClickHouse do not belong together.
             RulesChanged: the settings would count the past differently.
         """
-        self.log.declare(topic_specs(self.options))
-        await asyncio.to_thread(self._check_installation)
-        for partition in range(self.options.partitions):
-            self.tasks.append(await asyncio.to_thread(self._restore, partition))
-        dirty = [task.dirty for task in self.tasks]
-        self.flusher = Flusher(
-            self._clickhouse,
-            dirty,
-            self.options.flush_limits,
-            self._observers.flushed,
-            self._now_ms,
-            self._observers.on_step,
-        )
-        for task in self.tasks:
-            task.start()
-        self._flushing = asyncio.create_task(self.flusher.run(), name="flush")
-        self._flushing.add_done_callback(self._flushing_ended)
-        self._app = create_app(f"embedded://{self.log.directory}", self.options.partitions, self._take)
+        await self.log.declare(topic_specs(self.options))
+        await in_thread(self._check_installation)
+        if self.log.sole_owner:
+            for partition in range(self.options.partitions):
+                await self._task(EVENTS, partition).open()
+        self._in_background(self.flusher.run(), "flush")
+        self._app = create_app(self.log, self.options.partitions, self._take)
+        # Its type of handler knows no names for arguments.
+        self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+        self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
         await self._app.start()
-        self._watching = asyncio.create_task(self._watch_app(self._app), name="watch-app")
+        self._in_background(self._watch_app(self._app), "watch-app")
+
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._background_ended)
+        self._background.add(task)
+        return task
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._fail(failure)
+
+    def _fail(self, failure: BaseException) -> None:
+        """End the process: nothing of ours is restarted inside it. The first failure is the cause."""
+        self.failure = self.failure or failure
+        self.failed.set()
 
     async def _watch_app(self, app: faust.App) -> None:
         """A crash inside Faust (a lost record, a failed log) only sets a flag there; here it ends the process."""
         await app._crashed.wait()  # there is no public way to wait for it
-        self.failure = app.crash_reason or RuntimeError("the stream app crashed")
-        self.failed.set()
+        self._fail(app.crash_reason or RuntimeError("the stream app crashed"))
 
     def _check_installation(self) -> None:
         known = self._clickhouse.read_installation()
@@ -173,135 +150,124 @@ class EmbeddedWorker:
         elif known != self.log.installation_id:
             raise StateMismatch(
                 f"ClickHouse holds the numbers of installation {known}, the log is of {self.log.installation_id}; "
-                "point to the ClickHouse that belongs to this data directory, or to an empty database"
+                "point to the ClickHouse that belongs to this log, or to an empty database"
             )
 
-    def _restore(self, partition: int) -> PartitionTask:
-        store = PartitionStore(self.options.state_directory / str(partition))
-        self._stores.append(store)
-        self._check_belongs(store, partition)
-        count = restore(store, LogChangelogReader(self.log), partition)
-        config = ProcessorConfig(
-            partition,
-            self.options.partitions,
-            self.log.installation_id,
-            self.options.regimes,
-            self.options.zones_of,
-            self.options.reading.read_events,
-            self.options.retention,
-        )
-        processor = Processor(store, config, self._now_ms() // 1000)
-        self._check_source(processor, partition)
-        flushed = self._clickhouse.read_progress(partition) or Progress(0, 0)
-        check_flushed(processor, flushed)
-        dirty = DirtyRows(partition, flushed)
-        owed = {row.key: row for row in owed_rows(store, flushed)}
-        dirty.restore(
-            owed, Progress(processor.record.sequence, processor.record.source_offset), self._now_ms()
-        )
-        _log.info(
-            "partition restored: %d changelog records read, %d rows owed to ClickHouse",
-            count,
-            len(owed),
-            extra={"partition": partition},
-        )
-        ports = TaskPorts(self._writer, self._now_ms, self._observers.committed, self._observers.on_step)
-        return PartitionTask(processor, dirty, ports, lambda: self._task_failed(partition))
+    # Partitions come and go
 
-    def _check_belongs(self, store: PartitionStore, partition: int) -> None:
-        """Refuse a store that knows more changelog than the log has: it belongs to another log."""
-        for table in Table:
-            end = self.log.end_offset(table.changelog, partition)
-            if store.position(table) > end:
-                raise StateMismatch(
-                    f"the local state of partition {partition} knows {table.changelog} up to {store.position(table)}, "
-                    f"the log ends at {end}: the log was replaced. Restore the log that belongs to this state, or "
-                    f"move {self.options.state_directory} away"
-                )
+    async def _assigned(self, _app: Any, assigned: Iterable[TP], **_: Any) -> None:
+        """Work on what is ours now. Nothing is waited for: the group's session runs on only when this returns."""
+        keys = {(tp.topic, tp.partition) for tp in assigned}
+        for key in [key for key in self.tasks if key not in keys]:
+            task = self.tasks.pop(key)
+            self._stopping[key] = self._in_background(task.stop(), f"stop-{key[0]}-{key[1]}")
+        for key in keys:
+            self._task(*key).start()
 
-    def _check_source(self, processor: Processor, partition: int) -> None:
-        """The offset in the state and the group's offset are committed together, so they must be equal."""
-        committed = self.log.committed(CONSUMER_GROUP, EVENTS, partition)
-        if (committed or 0) != processor.record.source_offset:
-            raise StateMismatch(
-                f"partition {partition}: the state covers the events before {processor.record.source_offset}, the "
-                f"log's committed offset is {committed}; they are written together, so one of them was replaced. "
-                "Restore a backup in which log and state were taken together"
-            )
+    async def _revoked(self, _app: Any, revoked: Iterable[TP], **_: Any) -> None:
+        """Finish the commits under way before the partitions may go to others.
 
-    def _task_failed(self, partition: int) -> None:
-        self.failure = self.tasks[partition].failure
-        self.failed.set()
+        Nothing is closed yet: mostly they come back in a moment. Should another worker have had a partition
+        meanwhile, it has fenced our writer, and the next commit here fails.
+        """
+        paused = [
+            self.tasks[tp.topic, tp.partition] for tp in revoked if (tp.topic, tp.partition) in self.tasks
+        ]
+        await asyncio.gather(*(task.pause() for task in paused))
 
-    def _flushing_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = task.exception()
-            self.failed.set()
+    def _task(self, topic: str, partition: int) -> OrderedTask:
+        task = self.tasks.get((topic, partition))
+        if task is None:
+            source = Source(topic, partition, self.log, lambda flow: self._flow(TP(topic, partition), flow))
+            task = self._events_task(source) if topic == EVENTS else self._input_task(source)
+            self.tasks[topic, partition] = task
+        return task
 
-    async def _take(self, topic: str, partition: int, offset: int, value: bytes, time_ms: int) -> None:
-        try:
-            if topic == EVENTS:
-                await self.tasks[partition].put((offset, value, time_ms))
-            else:
-                await self._normalize(topic, partition, offset, value)
-        except Exception as error:
-            self.failure = error
-            self.failed.set()
-            raise
+    def _events_task(self, source: Source) -> PartitionTask:
+        observers = self._observers
+        ports = TaskPorts(self._now_ms, observers.committed, self._on_open, self._on_close, observers.on_step)
+        return PartitionTask(source, lambda: self._open(source.partition), ports, self._fail)
 
-    async def _normalize(self, topic: str, partition: int, offset: int, value: bytes) -> None:
-        now_ms = self._now_ms()
-        parsed = self.options.reading.read(value, now_ms)
+    async def _open(self, partition: int) -> Opened:
+        stopping = self._stopping.pop((EVENTS, partition), None)
+        if stopping is not None:
+            # It was ours a moment ago, and still has the local state.
+            await asyncio.wait({stopping})
+        return await self._opener.open(partition)
+
+    def _input_task(self, source: Source) -> InputTask:
+        options = self.options
+        ports = InputPorts(self.log, options.reading, options.partitions, self._now_ms, self._normalized)
+        return InputTask(source, ports, self._fail)
+
+    def _on_open(self, opened: Opened) -> None:
+        self.flusher.add(opened.dirty)
+        self._observers.owned(opened.partition, True)
+
+    def _on_close(self, opened: Opened) -> None:
+        self.flusher.remove(opened.dirty)
+        self._observers.owned(opened.partition, False)
+
+    def _normalized(self, parsed: Parsed) -> None:
         for name in parsed.ignored:
             self._observers.ignored(name)
         for refusal in parsed.refusals:
             self._observers.refused(refusal.reason)
-        appends = [
-            *event_appends(parsed.events, self.options.partitions, now_ms),
-            *refusal_appends(parsed.refusals, now_ms, "normalize"),
+
+    def _flow(self, tp: TP, flow: bool) -> None:
+        """Let a partition's records come, or not, while the others go on."""
+        if self._app is None:
+            return
+        if flow:
+            self._app.consumer.resume_partitions({tp})
+        else:
+            self._app.consumer.pause_partitions({tp})
+
+    async def _take(self, topic: str, partition: int, offset: int, value: bytes, time_ms: int) -> None:
+        task = self.tasks.get((topic, partition))
+        # Without a task the partition is not ours any more.
+        if task is not None:
+            task.source.put((offset, value, time_ms))
+
+    # What is known about the work
+
+    @property
+    def partitions(self) -> list[PartitionTask]:
+        """Return the partitions of ``events`` that are open here."""
+        return [
+            task
+            for task in list(self.tasks.values())
+            if isinstance(task, PartitionTask) and task.opened is not None
         ]
-        await self.log.transaction(appends, {(CONSUMER_GROUP, topic, partition): offset + 1})
+
+    def opening(self) -> list[int]:
+        """Return the partitions of ``events`` that are ours and not open yet."""
+        return [p for (topic, p), task in self.tasks.items() if topic == EVENTS and not task.is_open]
 
     def lag(self, now_ms: int) -> dict[int, Lag]:
-        """Return how far each partition's commits are behind the end of the log."""
-        return {task.processor.config.partition: self._lag(task, now_ms) for task in self.tasks}
+        """Return how far each open partition's commits are behind the end of the log, as last heard."""
+        return {task.source.partition: self._lag(task, now_ms) for task in self.partitions}
 
     def _lag(self, task: PartitionTask, now_ms: int) -> Lag:
-        partition = task.processor.config.partition
-        committed = task.dirty.committed.source_offset
-        end = self.log.end_offset(EVENTS, partition)
-        if committed >= end:
+        oldest_ms = task.oldest_pending_ms
+        if self._app is None:
             return Lag(0, 0.0)
-        oldest = self.log.read(EVENTS, partition, committed, max_records=1)
-        since_ms = oldest[0].record.timestamp_ms if oldest else now_ms
-        return Lag(end - committed, max(0.0, (now_ms - since_ms) / 1000))
+        end = self._app.consumer.highwater(TP(EVENTS, task.source.partition)) or 0
+        if oldest_ms is None and not task.source.behind(end):
+            return Lag(0, 0.0)
+        records = max(0, end - task.dirty.committed.source_offset)
+        return Lag(records, 0.0 if oldest_ms is None else max(0.0, (now_ms - oldest_ms) / 1000))
 
     def flush_age_seconds(self, now_ms: int) -> float:
         """Return the age of the oldest committed change that ClickHouse does not have."""
         oldest = min(
-            (t.dirty.oldest_change_ms for t in self.tasks if t.dirty.oldest_change_ms), default=now_ms
+            (t.dirty.oldest_change_ms for t in self.partitions if t.dirty.oldest_change_ms), default=now_ms
         )
         return max(0.0, (now_ms - oldest) / 1000)
 
-    def dead_letter_bytes(self) -> int:
-        """Return the bytes kept in the dead letter."""
-        return self.log.stored_bytes(DEAD_LETTER, 0)
-
     def state_records(self) -> dict[str, int]:
         """Return about how many records the local state holds, over all tables and partitions."""
-        return {"all": sum(store.estimate() for store in self._stores)}
-
-    def end_offsets(self) -> dict[int, int]:
-        """Return the ends of the events partitions: what is durable in the log now."""
-        return {p: self.log.end_offset(EVENTS, p) for p in range(self.options.partitions)}
-
-    async def wait_normalized(self) -> None:
-        """Return once everything that stands in the input topics now has been moved into ``events``."""
-        ends = {topic: self.log.end_offset(topic, 0) for topic in INPUT_TOPICS}
-        while any((self.log.committed(CONSUMER_GROUP, topic, 0) or 0) < end for topic, end in ends.items()):
-            if self.failed.is_set():
-                raise RuntimeError("the worker failed") from self.failure
-            await asyncio.sleep(_POLL_SECONDS)
+        return {"all": sum(task.processor.store.estimate() for task in self.partitions)}
 
     async def wait_flushed(self, offsets: dict[int, int]) -> None:
         """Return once ClickHouse has everything before the given next offsets.
@@ -309,7 +275,6 @@ class EmbeddedWorker:
         Raises:
             RuntimeError: the worker failed meanwhile.
         """
-        assert self.flusher is not None, "the worker was not started"
         waiting = asyncio.ensure_future(self.flusher.wait_until(offsets))
         failing = asyncio.ensure_future(self.failed.wait())
         try:
@@ -323,16 +288,13 @@ class EmbeddedWorker:
 
     async def stop(self) -> None:
         """Stop after the commits under way. What is not flushed is owed at the next start."""
-        if self._watching is not None:
-            self._watching.cancel()
         if self._app is not None:
             await self._app.stop()
-        for task in self.tasks:
+        for task in list(self.tasks.values()):
             await task.stop()
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
-        if self.flusher is not None:
-            self.flusher.close()
-        for store in self._stores:
-            store.close()
+        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+        background = list(self._background)
+        for task_of_ours in background:
+            task_of_ours.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        self.flusher.close()

@@ -56,13 +56,14 @@ class FakeClickHouse:
 def flusher_of(clickhouse: FakeClickHouse, dirty: DirtyRows, seen: list[bool] | None = None) -> Flusher:
     """Return a fast flusher."""
     observed = seen if seen is not None else []
-    return Flusher(
+    flusher = Flusher(
         cast("ClickHouseWriter", clickhouse),
-        [dirty],
         FlushLimits(interval_seconds=0.01),
         lambda _rows, _seconds, succeeded: observed.append(succeeded),
         lambda: 1,
     )
+    flusher.add(dirty)
+    return flusher
 
 
 def test_rows_that_failed_are_owed_again_and_newer_values_win() -> None:

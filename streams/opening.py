@@ -1,0 +1,223 @@
+"""Taking a partition up: become its writer, bring the local state to the end of its changelogs, check that log, state
+and ClickHouse belong together, and find what ClickHouse is still owed.
+
+Owns the order of these. Nothing is written to the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metering.calendar import ZoneRules
+from metering.rules import Regimes
+from schemas.topics import EVENTS
+from sinks.clickhouse.client import ClickHouseAway
+from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
+from streams.counters import decode_key, decode_value
+from streams.dirty import DirtyRows
+from streams.flusher import FlushLimits
+from streams.log import Bounds, PartitionWriter, WorkerLog
+from streams.normalize import Reading
+from streams.processor import Processor, ProcessorConfig, Retention, StateMismatch
+from streams.store import PartitionStore, Table, remove_store
+from streams.threads import in_thread
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What the worker needs to know; durations in seconds."""
+
+    state_directory: Path
+    partitions: int
+    regimes: Regimes
+    zones_of: Callable[[str], ZoneRules]
+    retention: Retention = field(default_factory=Retention)
+    flush_limits: FlushLimits = field(default_factory=FlushLimits)
+    reading: Reading = field(default_factory=Reading)
+    dead_letter_seconds: int = 30 * 86_400
+    dead_letter_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A partition that is ours, ready for its next record."""
+
+    partition: int
+    writer: PartitionWriter
+    store: PartitionStore
+    processor: Processor
+    dirty: DirtyRows
+
+
+class Opener:
+    """Opens partitions of one worker."""
+
+    def __init__(
+        self,
+        log: WorkerLog,
+        clickhouse: ClickHouseWriter,
+        options: WorkerOptions,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Take a declared log and a migrated ClickHouse."""
+        self._log = log
+        self._clickhouse = clickhouse
+        self._options = options
+        self._now_ms = now_ms
+
+    async def open(self, partition: int) -> Opened:
+        """Take a partition up.
+
+        Raises:
+            StateMismatch: log, state and ClickHouse do not belong together.
+            RulesChanged: the settings would count the past differently.
+        """
+        # First: whoever had the partition before can commit no more, so that what is read next is final.
+        writer = await self._log.writer(EVENTS, partition)
+        try:
+            store = await self._restored_store(partition)
+            try:
+                processor = await in_thread(self._processor, store, partition)
+                await self._check_source(processor, partition)
+                return Opened(partition, writer, store, processor, await self._owed(processor, store))
+            except BaseException:
+                store.close()
+                raise
+        except BaseException:
+            await writer.close()
+            raise
+
+    async def _restored_store(self, partition: int) -> PartitionStore:
+        directory = self._options.state_directory / str(partition)
+        store = await in_thread(PartitionStore, directory)
+        try:
+            if self._is_outdated(store):
+                _log.info("the local state of partition %d is too old, it is built anew", partition)
+                await in_thread(store.close)
+                remove_store(directory)
+                store = await in_thread(PartitionStore, directory)
+            now_ms = self._now_ms()
+            count = 0
+            for table in Table:
+                count += await self._restore_table(store, table, partition)
+            await in_thread(store.apply, {}, {}, now_ms)
+        except BaseException:
+            store.close()
+            raise
+        _log.info("partition %d restored: %d changelog records read", partition, count)
+        return store
+
+    def _is_outdated(self, store: PartitionStore) -> bool:
+        """Tell whether a removal may have left the changelogs that the store has not seen.
+
+        Half of the time that removals are kept, as clocks differ. A new store has seen nothing, and needs none.
+        """
+        kept_seconds = self._log.tombstone_seconds
+        is_new = all(store.position(table) == 0 for table in Table)
+        if kept_seconds is None or is_new:
+            return False
+        return self._now_ms() - store.caught_up_ms > kept_seconds * 1000 // 2
+
+    async def _restore_table(self, store: PartitionStore, table: Table, partition: int) -> int:
+        bounds = await self._log.bounds(table.changelog, partition)
+        position = store.position(table)
+        self._check_belongs(table, partition, position, bounds)
+        count = 0
+        async for chunk in self._log.read(table.changelog, partition, position, bounds.end):
+            writes = {record.key or b"": record.value for _, record in chunk}
+            await in_thread(store.apply, {table: writes}, {table.changelog: chunk[-1].offset + 1})
+            count += len(chunk)
+        return count
+
+    def _check_belongs(self, table: Table, partition: int, position: int, bounds: Bounds) -> None:
+        """Refuse a store that knows more changelog than the log has: it belongs to another log."""
+        if position > bounds.end:
+            raise StateMismatch(
+                f"the local state of partition {partition} knows {table.changelog} up to {position}, the log ends at "
+                f"{bounds.end}: the log was replaced. Restore the log that belongs to this state, or move "
+                f"{self._options.state_directory} away"
+            )
+
+    def _processor(self, store: PartitionStore, partition: int) -> Processor:
+        options = self._options
+        config = ProcessorConfig(
+            partition,
+            options.partitions,
+            self._log.installation_id,
+            options.regimes,
+            options.zones_of,
+            options.reading.read_events,
+            options.retention,
+        )
+        return Processor(store, config, self._now_ms() // 1000)
+
+    async def _check_source(self, processor: Processor, partition: int) -> None:
+        """The offset in the state and the group's offset are committed together, so they must be equal."""
+        expected = processor.record.source_offset
+        committed = await self._log.committed(EVENTS, partition)
+        if (committed or 0) != expected:
+            raise StateMismatch(
+                f"partition {partition}: the state covers the events before {expected}, the log's committed offset is "
+                f"{committed}; they are written together, so one of them was replaced, or the group's offset was "
+                "moved or has expired. Restore a backup in which log and state were taken together; if only the "
+                f"offset is wrong, set that of group convometer, topic events, partition {partition} to {expected}"
+            )
+        bounds = await self._log.bounds(EVENTS, partition)
+        if expected > bounds.end or (expected and expected < bounds.start):
+            raise StateMismatch(
+                f"partition {partition}: the state covers the events before {expected}, the log has those from "
+                f"{bounds.start} to {bounds.end}: what lies between was deleted before it was counted, or the topic "
+                "was made anew. Restore the topic, or replay the missing range into an installation that is built anew"
+            )
+
+    async def _owed(self, processor: Processor, store: PartitionStore) -> DirtyRows:
+        partition = processor.config.partition
+        flushed = await self._flushed(partition)
+        check_flushed(processor, flushed)
+        owed = {row.key: row for row in await in_thread(lambda: list(owed_rows(store, flushed)))}
+        if owed:
+            _log.info("partition %d owes ClickHouse %d rows", partition, len(owed))
+        dirty = DirtyRows(partition, flushed)
+        record = processor.record
+        dirty.restore(owed, Progress(record.sequence, record.source_offset), self._now_ms())
+        return dirty
+
+    async def _flushed(self, partition: int) -> Progress:
+        """Return ClickHouse's progress mark; without it nothing can be checked, so this waits for ClickHouse."""
+        while True:
+            try:
+                progress = await in_thread(self._clickhouse.read_progress, partition)
+            except ClickHouseAway as error:
+                _log.warning("partition %d waits for ClickHouse: %s", partition, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return progress or Progress(0, 0)
+
+
+def owed_rows(store: PartitionStore, flushed: Progress) -> Iterator[CounterRow]:
+    """Yield the rows that ClickHouse cannot have: changed by later commits than its progress mark."""
+    for stored_key, stored_value in store.scan(Table.COUNTERS):
+        sequence, values = decode_value(stored_value)
+        if sequence > flushed.sequence:
+            yield CounterRow(decode_key(stored_key), values, sequence)
+
+
+def check_flushed(processor: Processor, flushed: Progress) -> None:
+    """Make sure that ClickHouse is not ahead of the state.
+
+    Raises:
+        StateMismatch: it is: the state was lost or rolled back, and going on would overwrite history with less.
+    """
+    if flushed.sequence > processor.record.sequence:
+        raise StateMismatch(
+            f"ClickHouse has commit {flushed.sequence} of partition {processor.config.partition}, the state only "
+            f"{processor.record.sequence}: the data directory was emptied or rolled back while ClickHouse was not. "
+            "Restore the data directory that belongs to this ClickHouse, or point to an empty database"
+        )
