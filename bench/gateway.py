@@ -86,7 +86,7 @@ def serve(kind: str, descriptor: int) -> None:
     app = bare_app() if kind == "bare" else gateway_app(settings)
     listening = socket.socket(fileno=descriptor)
     settle()
-    uvicorn.Server(server_config(app, settings.gateway)).run([listening])
+    uvicorn.Server(server_config(app)).run([listening])
 
 
 def webhook(updates: int) -> bytes:

@@ -15,12 +15,15 @@ from typing import Any, ParamSpec
 
 import click
 import uvloop
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
+from cli.cluster import KafkaAway, open_cluster
 from cli.engine import Engine
 from cli.node import Node, NotEmbedded
 from cli.owner import OwnerServer
 from cli.remote import OwnerFailed, RemoteEngine
+from cli.serving import quiet_libraries
 from runtime.clock import SystemClock
 from runtime.logging import configure_logging
 from runtime.memory import settle
@@ -30,6 +33,7 @@ from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefus
 from sinks.clickhouse.reader import Unanswerable
 from streams.accounts import RulesChanged
 from streams.embedded.log import LogFailed, LogOwned
+from streams.kafka.topics import TopicsUnfit
 from streams.processor import StateMismatch
 
 P = ParamSpec("P")
@@ -54,6 +58,9 @@ EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     BrokenParts,
     Unanswerable,
     UnreadableInput,
+    KafkaAway,
+    TopicsUnfit,
+    KafkaError,
     LookupError,
     sqlite3.Error,
 )
@@ -106,12 +113,17 @@ def new_metrics() -> Metrics:
 
 @asynccontextmanager
 async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncIterator[Engine]:
-    """Give the engine of the data directory: its owner's, or a node of our own, which then owns it.
+    """Give the engine of the cluster, or of the data directory: its owner's, or a node of our own, which then owns it.
 
     With ``catch_up``, a node of our own first brings everything in the log to ClickHouse, so that a query right
     after a crash is as exact as one before it.
     """
     configure_logging(settings.log_format, "WARNING")
+    quiet_libraries()
+    if settings.kafka_servers:
+        async with open_cluster(settings, new_metrics(), SystemClock()) as cluster:
+            yield cluster
+        return
     engine = await _open_engine(settings)
     if isinstance(engine, RemoteEngine):
         try:

@@ -9,22 +9,34 @@ from cli.engine import DeadLetterRow, Intake
 from cli.intake import LineIntake
 from schemas.dead_letter import UnreadableDeadLetter, decode_dead_letter
 from schemas.topics import DEAD_LETTER
-from streams.embedded.log import EmbeddedLog, OffsetOutOfRange
+from streams.log import WorkerLog
+from streams.records import StoredRecord
 
 
 class DeadLetters:
-    """The dead letters of an embedded log. A letter's id is its offset."""
+    """The dead letters of a log. A letter's id is its offset."""
 
-    def __init__(self, log: EmbeddedLog, intake: LineIntake) -> None:
+    def __init__(self, log: WorkerLog, intake: LineIntake) -> None:
         """Read from a log, replay into an intake."""
         self._log = log
         self._intake = intake
 
-    def page(self, after: int, limit: int) -> list[DeadLetterRow]:
+    async def page(self, after: int, limit: int) -> list[DeadLetterRow]:
         """Return up to ``limit`` letters with an id greater than ``after``, oldest first."""
-        offset = max(after + 1, self._log.start_offset(DEAD_LETTER, 0))
-        stored = self._log.read(DEAD_LETTER, 0, offset, max_records=limit)
-        return [_row(entry.offset, entry.record.value or b"", entry.record.timestamp_ms) for entry in stored]
+        return [
+            _row(entry.offset, entry.record.value or b"", entry.record.timestamp_ms)
+            for entry in await self._read(after + 1, limit)
+        ]
+
+    async def _read(self, offset: int, limit: int) -> list[StoredRecord]:
+        bounds = await self._log.bounds(DEAD_LETTER, 0)
+        found: list[StoredRecord] = []
+        # The oldest may go while we read, which is no fault: we go on with those that are there.
+        async for chunk in self._log.read(DEAD_LETTER, 0, max(offset, bounds.start), bounds.end):
+            found += chunk
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def replay(self, ids: list[int]) -> Intake:
         """Parse the payloads again and append what is good now.
@@ -34,15 +46,12 @@ class DeadLetters:
         """
         total = Intake()
         for letter_id in ids:
-            payload = self._payload(letter_id)
+            payload = await self._payload(letter_id)
             total.add(await self._intake.take([payload], None, letter_id, "replay"))
         return total
 
-    def _payload(self, letter_id: int) -> bytes:
-        try:
-            stored = self._log.read(DEAD_LETTER, 0, letter_id, max_records=1)
-        except OffsetOutOfRange:
-            stored = []
+    async def _payload(self, letter_id: int) -> bytes:
+        stored = await self._read(letter_id, 1)
         if not stored or stored[0].offset != letter_id:
             raise LookupError(
                 f"there is no dead letter {letter_id}; `convometer dlq list` shows those that are there"

@@ -6,25 +6,48 @@ Owns the report. How a body is read is the same as for the input topics.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 from cli.engine import InputFormat, Intake
 from runtime.clock import Clock
 from runtime.metrics import Metrics
+from schemas.codec import Control, encode_control
 from schemas.events import Parsed
-from streams.embedded.log import EmbeddedLog
+from schemas.topics import EVENTS
 from streams.normalize import Reading, event_appends, refusal_appends
+from streams.records import Append, LastOffsets, Record
 
 _DESCRIBED_REFUSALS_MAX = 20
+_HOLD_SECONDS = 86_400
+"""A backfill that died holds the cut of its accounts no longer than this."""
+
+
+AppendAll = Callable[[Sequence[Append]], Awaitable[LastOffsets]]
+"""Returns the last offset per partition, once everything is durable."""
+
+
+def hold_appends(
+    accounts: Sequence[str], hold_id: str, release: bool, partitions: int, now_ms: int
+) -> list[Append]:
+    """Return what holds (or releases) the cut of accounts. Every partition hears of it: users may be in any."""
+    action: Literal["hold", "release"] = "release" if release else "hold"
+    expires_at = now_ms // 1000 + _HOLD_SECONDS
+    records = [
+        Record(None, encode_control(Control(action, account, hold_id, expires_at)), now_ms)
+        for account in accounts
+    ]
+    return [Append(EVENTS, partition, records) for partition in range(partitions)]
 
 
 class LineIntake:
-    """Takes lines into the embedded log."""
+    """Takes lines into a log."""
 
     def __init__(
-        self, log: EmbeddedLog, partitions: int, reading: Reading, metrics: Metrics, clock: Clock
+        self, append: AppendAll, partitions: int, reading: Reading, metrics: Metrics, clock: Clock
     ) -> None:
-        """Write to an open log."""
-        self._log = log
+        """Take the way into the log."""
+        self._append = append
         self._partitions = partitions
         self._reading = reading
         self._metrics = metrics
@@ -54,7 +77,7 @@ class LineIntake:
             *refusal_appends(all_parsed.refusals, now_ms, source),
         ]
         if appends:
-            await self._log.transaction(appends, {})
+            await self._append(appends)
         self._count(all_parsed)
         intake.accepted, intake.refused = len(all_parsed.events), len(all_parsed.refusals)
         intake.ignored = len(all_parsed.ignored)

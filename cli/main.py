@@ -13,6 +13,8 @@ import click
 
 VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("cli.run", "run", "Run everything on this machine, in the foreground."),
+    "gateway": ("cli.run", "gateway", "Take webhooks and append them to Kafka."),
+    "worker": ("cli.run", "worker", "Meter the partitions that Kafka assigns."),
     "ingest": ("cli.ingest", "ingest", "Feed files of webhook bodies or events."),
     "usage": ("cli.query", "usage", "Outgoing messages by day, number, country and category."),
     "conversations": (

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cli.dead_letters import DeadLetters
 from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
-from cli.intake import LineIntake
+from cli.intake import LineIntake, hold_appends
 from cli.observers import sample_gauges, worker_observers
 from cli.options import reading_of, worker_options
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
-from schemas.codec import Control, encode_control
 from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
@@ -28,14 +27,12 @@ from sinks.clickhouse.writer import ClickHouseWriter
 from streams.embedded.log import EmbeddedLog
 from streams.embedded.port import EmbeddedWorkerLog
 from streams.embedded.transport import register_log, unregister_log
-from streams.records import Append, Record
+from streams.records import Append, LastOffsets
 from streams.worker import Worker
 
 _log = logging.getLogger(__name__)
 _MAINTENANCE_SECONDS = 30
 _POLL_SECONDS = 0.02
-HOLD_SECONDS = 86_400
-"""A backfill that died holds the cut of its accounts no longer than this."""
 
 
 class Node:
@@ -57,15 +54,16 @@ class Node:
         self.log = log
         self.clients = clients
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="query")
+        worker_log = EmbeddedWorkerLog(log)
         self.worker = Worker(
-            EmbeddedWorkerLog(log),
+            worker_log,
             ClickHouseWriter(clients),
             worker_options(settings),
             clock.now_ms,
             worker_observers(metrics, on_step),
         )
-        self._intake = LineIntake(log, settings.partitions, reading_of(settings), metrics, clock)
-        self._dead_letters = DeadLetters(log, self._intake)
+        self._intake = LineIntake(self._append, settings.partitions, reading_of(settings), metrics, clock)
+        self._dead_letters = DeadLetters(worker_log, self._intake)
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -115,25 +113,19 @@ class Node:
             if elapsed_seconds % _MAINTENANCE_SECONDS == 0:
                 await self.log.maintenance(self.clock.now_ms())
 
+    async def _append(self, appends: Sequence[Append]) -> LastOffsets:
+        return await self.log.transaction(appends, {})
+
     async def ingest(self, lines: list[bytes], input_format: InputFormat, first_line: int) -> Intake:
         """See ``Engine.ingest``."""
         return await self._intake.take(lines, input_format, first_line, "ingest")
 
     async def hold(self, accounts: list[str], hold_id: str, release: bool) -> None:
-        """See ``Engine.hold``. Every partition hears of it: a user of the account may be in any."""
-        expires_at = self.clock.now_seconds() + HOLD_SECONDS
-        now_ms = self.clock.now_ms()
-        records = [
-            Record(
-                None,
-                encode_control(Control("release" if release else "hold", account, hold_id, expires_at)),
-                now_ms,
+        """See ``Engine.hold``."""
+        if accounts:
+            await self._append(
+                hold_appends(accounts, hold_id, release, self.settings.partitions, self.clock.now_ms())
             )
-            for account in accounts
-        ]
-        appends = [Append(EVENTS, partition, records) for partition in range(self.settings.partitions)]
-        if records:
-            await self.log.transaction(appends, {})
 
     async def positions(self) -> dict[int, int]:
         """See ``Engine.positions``."""
@@ -166,7 +158,7 @@ class Node:
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""
-        return self._dead_letters.page(after, limit)
+        return await self._dead_letters.page(after, limit)
 
     async def replay(self, ids: list[int]) -> Intake:
         """See ``Engine.replay``."""

@@ -6,6 +6,7 @@ from metering.calendar import ZoneRules
 from metering.rules import DAY_SECONDS, shipped_regimes
 from runtime.settings import Settings
 from streams.flusher import FlushLimits
+from streams.kafka.connection import KafkaConnection
 from streams.normalize import Reading
 from streams.opening import WorkerOptions
 from streams.processor import Retention
@@ -17,6 +18,28 @@ def reading_of(settings: Settings) -> Reading:
     """Return how bodies are read that do not come through the gateway."""
     known = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
     return Reading(known, settings.keep_message_text)
+
+
+def connection_of(settings: Settings) -> KafkaConnection:
+    """Return how to reach the Kafka cluster that the settings name."""
+    kafka = settings.kafka
+    return KafkaConnection(
+        settings.kafka_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.username,
+        password=kafka.password.get_secret_value(),
+        ca_file=str(kafka.ca_file or ""),
+        certificate_file=str(kafka.certificate_file or ""),
+        key_file=str(kafka.key_file or ""),
+        prefix=kafka.prefix,
+        request_timeout_seconds=kafka.request_timeout_seconds,
+        compression=None if kafka.compression == "none" else kafka.compression,
+        replication_factor=kafka.replication_factor,
+        min_insync_replicas=kafka.min_insync_replicas,
+        session_timeout_seconds=kafka.session_timeout_seconds,
+        instance_id=kafka.instance_id,
+    )
 
 
 def worker_options(settings: Settings) -> WorkerOptions:
@@ -35,6 +58,7 @@ def worker_options(settings: Settings) -> WorkerOptions:
         ),
         flush_limits=FlushLimits(worker.flush_interval_ms / 1000, worker.flush_rows_max),
         reading=reading_of(settings),
+        events_seconds=settings.kafka.events_retention_days * DAY_SECONDS,
         dead_letter_seconds=settings.dead_letter_retention_days * DAY_SECONDS,
         dead_letter_bytes=settings.dead_letter_bytes_max,
     )

@@ -1,140 +1,136 @@
-"""``run``: gateway, worker and ClickHouse in one process over one data directory.
+"""``run``, ``gateway`` and ``worker``: the verbs that serve until they are told to stop.
 
-Owns signals and what a newcomer sees first. Ends with exit code 1 when anything inside fails: a supervisor starts
-it again, and it goes on where it was.
+Owns what a newcomer sees first, and the end: exit code 1 when anything inside fails, so that a supervisor starts it
+again, and it goes on where it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
 import secrets
-import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import click
 import httpx
-import uvicorn
 from pydantic import SecretStr
 
 from cli.context import common_options, new_metrics, run_async, settings_of
-from cli.node import Node
-from cli.owner import OwnerServer
-from gateway.app import create_app
-from gateway.batching import BatchingAppender, BatchingLimits
-from gateway.server import server_config
-from runtime.clock import SystemClock
+from cli.roles import Roles, embedded_roles, kafka_both, kafka_gateway, kafka_worker
+from cli.serving import App, address_of, listen, quiet_libraries, serving, until_stopped
+from gateway.app import create_app, create_probes
+from runtime.clock import Clock, SystemClock
 from runtime.logging import configure_logging
 from runtime.memory import settle
-from runtime.settings import Settings, check_roles
-from streams.records import Record
+from runtime.metrics import Metrics
+from runtime.settings import Role, Settings, check_roles
 
 _log = logging.getLogger("convometer")
+_PORT = click.IntRange(0, 65_535)
 
 
 @click.command("run")
 @click.option("--demo", is_flag=True, help="Feed live demo traffic through the gateway.")
-@click.option("--port", type=click.IntRange(0, 65_535), help="Port of the gateway (default: settings, 8080).")
+@click.option("--port", type=_PORT, help="Port of the gateway (default: settings, 8080).")
 @common_options
 @run_async
 async def run(demo: bool, port: int | None, config: Path | None, data: Path | None) -> None:
     """Run everything on this machine, in the foreground, until Ctrl-C."""
-    settings = settings_of(config, data)
-    check_roles(settings, "run")
-    configure_logging(settings.log_format)
-    # Their services report every start and stop of their parts: noise for whoever runs this.
-    for name in ("faust", "mode", "uvicorn.error", "streams.embedded"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if port is not None:
-        settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": port})})
+    settings = _settings(config, data, "run")
     demo_secret = secrets.token_hex(16) if demo else None
     if demo_secret is not None:
         settings = settings.with_app_secret(SecretStr(demo_secret))
+    listener = listen(settings.gateway.host, settings.gateway.port if port is None else port)
     metrics, clock = new_metrics(), SystemClock()
-    # Bound first: a taken port is told before anything is opened, and the server could only end the process over it.
-    listener = _listen(settings)
-    node = await Node.start(settings, metrics, clock)
-    owner = OwnerServer(node, settings.data)
-    owner.start()
-    appender = _appender(node)
-    app = create_app(appender, settings, metrics, clock, readiness=node.readiness)
-    server = _server(app, settings)
+    open_roles = kafka_both if settings.kafka_servers else embedded_roles
+    await _serve(open_roles(settings, metrics, clock), settings, metrics, clock, listener, demo_secret)
+
+
+@click.command("gateway")
+@click.option("--port", type=_PORT, help="Port (default: settings, 8080).")
+@common_options
+@run_async
+async def gateway(port: int | None, config: Path | None, data: Path | None) -> None:
+    """Take webhooks and append them to Kafka. Any number of gateways may run side by side."""
+    settings = _settings(config, data, "gateway")
+    listener = listen(settings.gateway.host, settings.gateway.port if port is None else port)
+    metrics, clock = new_metrics(), SystemClock()
+    await _serve(kafka_gateway(settings, metrics, clock), settings, metrics, clock, listener)
+
+
+@click.command("worker")
+@click.option("--port", type=_PORT, help="Port of probes and metrics (default: settings, 8081).")
+@common_options
+@run_async
+async def worker(port: int | None, config: Path | None, data: Path | None) -> None:
+    """Meter the partitions that Kafka assigns. As many workers as partitions may run side by side.
+
+    Each worker needs a data directory of its own. Losing it costs time, not numbers.
+    """
+    settings = _settings(config, data, "worker")
+    listener = listen(settings.worker.host, settings.worker.port if port is None else port)
+    metrics, clock = new_metrics(), SystemClock()
+    await _serve(kafka_worker(settings, metrics, clock), settings, metrics, clock, listener)
+
+
+def _settings(config: Path | None, data: Path | None, role: Role) -> Settings:
+    settings = settings_of(config, data)
+    check_roles(settings, role)
+    configure_logging(settings.log_format)
+    quiet_libraries()
+    return settings
+
+
+async def _serve(
+    opening: AbstractAsyncContextManager[Roles],
+    settings: Settings,
+    metrics: Metrics,
+    clock: Clock,
+    listener: socket.socket,
+    demo_secret: str | None = None,
+) -> None:
+    """Open the roles, serve HTTP for them, and end when asked to or when something inside has ended."""
     feeding: asyncio.Task[None] | None = None
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
-    try:
-        await _until_started(server, serving)
+    async with opening as roles, serving(_app(roles, settings, metrics, clock), listener) as served:
         settle()
-        address = _address(listener)
-        _greet(address, settings, demo)
+        address = address_of(listener)
+        _greet(address, settings, roles, demo=demo_secret is not None)
         if demo_secret is not None:
             feeding = asyncio.create_task(_feed(address, demo_secret))
             feeding.add_done_callback(_demo_ended)
-        asked_to_stop = await _until_stopped(node, serving)
-    finally:
-        if feeding is not None:
-            feeding.cancel()
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-        await appender.close()
-        await owner.stop()
-        await node.close()
-    if node.worker.failure is not None:
-        raise click.ClickException(f"stopped, because the worker failed: {node.worker.failure}")
+        failing = [roles.worker.failed.wait()] if roles.worker is not None else []
+        try:
+            asked_to_stop = await until_stopped(served, *failing)
+        finally:
+            if feeding is not None:
+                feeding.cancel()
+    failure = roles.worker.failure if roles.worker is not None else None
+    if failure is not None:
+        raise click.ClickException(f"stopped, because the worker failed: {failure}") from failure
     if not asked_to_stop:
-        raise click.ClickException("stopped, because the gateway ended by itself; the log above says why")
+        raise click.ClickException("stopped, because the HTTP server ended by itself; the log above says why")
 
 
-def _appender(node: Node) -> BatchingAppender:
-    async def append_record(topic: str, partition: int, key: bytes | None, value: bytes) -> int:
-        return await node.log.append(topic, partition, [Record(key, value, node.clock.now_ms())])
-
-    gateway = node.settings.gateway
-    limits = BatchingLimits(gateway.batch_linger_ms, gateway.batch_events_max, gateway.queue_events_max)
-    return BatchingAppender(append_record, node.settings.partitions, limits, node.metrics, node.clock)
+def _app(roles: Roles, settings: Settings, metrics: Metrics, clock: Clock) -> App:
+    if roles.appender is None:
+        return create_probes(metrics, roles.readiness)
+    return create_app(roles.appender, settings, metrics, clock, readiness=roles.readiness)
 
 
-def _server(app: Callable[..., Awaitable[None]], settings: Settings) -> uvicorn.Server:
-    config = server_config(app, settings.gateway)
-    server = uvicorn.Server(config)
-    # Our own handlers end gateway, worker and log in order; uvicorn's would end the gateway alone.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
-    return server
-
-
-async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-    while not server.started:
-        if serving.done():
-            raise click.ClickException("the gateway did not start; the log above says why")
-        await asyncio.sleep(0.01)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    gateway = settings.gateway
-    try:
-        family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
-        return socket.create_server((gateway.host, gateway.port), family=family, backlog=2048)
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot listen on {gateway.host} port {gateway.port} ({error.strerror}); choose another with --port"
-        ) from error
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _greet(address: str, settings: Settings, demo: bool) -> None:
+def _greet(address: str, settings: Settings, roles: Roles, *, demo: bool) -> None:
+    if roles.appender is None:
+        click.echo(f"convometer worker is running: probes and metrics are at {address}/metrics")
+        return
     click.echo(
         f"convometer is running: webhooks go to {address}/webhooks/meta, metrics are at {address}/metrics"
     )
-    click.echo(f"data directory: {settings.data.absolute()}")
+    if roles.worker is not None:
+        click.echo(f"data directory: {settings.data.absolute()}")
     if demo:
         command = f"{sys.argv[0]} usage --format table --data {settings.data}"
         click.echo(f"demo traffic is arriving; watch it in another terminal: {command}")
@@ -144,19 +140,6 @@ def _greet(address: str, settings: Settings, demo: bool) -> None:
         click.echo(
             "no app secret is configured, so every webhook is refused: set CONVOMETER_GATEWAY__APP_SECRETS"
         )
-
-
-async def _until_stopped(node: Node, serving: asyncio.Task[None]) -> bool:
-    """Return when it is time to end, and whether that is because somebody asked for it."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stopped.set)
-    own = [asyncio.create_task(stopped.wait()), asyncio.create_task(node.worker.failed.wait())]
-    await asyncio.wait([*own, serving], return_when=asyncio.FIRST_COMPLETED)
-    for task in own:
-        task.cancel()
-    return stopped.is_set()
 
 
 def _demo_ended(task: asyncio.Task[None]) -> None:

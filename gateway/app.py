@@ -77,9 +77,7 @@ def create_app(
     paths: dict[str, dict[str, Handler]] = {
         WEBHOOK_PATH: {"GET": webhook.subscribe, "POST": webhook.receive},
         EVENTS_PATH: {"POST": events.receive},
-        "/healthz": {"GET": probes.alive},
-        "/readyz": {"GET": probes.ready},
-        "/metrics": {"GET": probes.metrics},
+        **probes.handlers(),
     }
     endpoints = {path: _Endpoint(path, handlers, metrics) for path, handlers in paths.items()}
 
@@ -91,9 +89,21 @@ def create_app(
 
     return _Gateway(
         endpoints[WEBHOOK_PATH],
-        [Route(path, endpoint, methods=list(paths[path])) for path, endpoint in endpoints.items()],
+        _routes(endpoints, paths),
         {HTTPException: refused_by_router},
     )
+
+
+def create_probes(metrics: Metrics, readiness: Readiness) -> Starlette:
+    """Return an ASGI application with the probes alone, for a process that takes no webhooks."""
+    handlers = Probes(metrics, readiness).handlers()
+    return Starlette(
+        routes=_routes({path: _Endpoint(path, by, metrics) for path, by in handlers.items()}, handlers)
+    )
+
+
+def _routes(endpoints: Mapping[str, _Endpoint], handlers: Mapping[str, Mapping[str, Handler]]) -> list[Route]:
+    return [Route(path, endpoint, methods=list(handlers[path])) for path, endpoint in endpoints.items()]
 
 
 class _Gateway(Starlette):
@@ -217,6 +227,14 @@ class Probes:
         """Take the registry and the question to ask for readiness."""
         self._metrics = metrics
         self._readiness = readiness
+
+    def handlers(self) -> dict[str, dict[str, Handler]]:
+        """Return the handler of each path and method."""
+        return {
+            "/healthz": {"GET": self.alive},
+            "/readyz": {"GET": self.ready},
+            "/metrics": {"GET": self.metrics},
+        }
 
     async def alive(self, _scope: Scope, _receive: Receive) -> Response:
         """Answer 200: the process serves."""

@@ -8,18 +8,17 @@ from __future__ import annotations
 import uvicorn
 from starlette.types import ASGIApp
 
-from runtime.settings import GatewaySettings
-
 STOP_SECONDS = 20
 """How long a stopping server waits for requests under way: as long as any sender would wait for the answer."""
 
 
-def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
-    """Return the options: logs as ``runtime.logging`` set them up, and no line per request."""
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """Return the options, for a socket that is bound already.
+
+    Logs are as ``runtime.logging`` set them up, without a line per request.
+    """
     return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -9,22 +9,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
-import orjson
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     field_validator,
-    model_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -36,177 +29,39 @@ from pydantic_settings import (
 )
 
 from runtime.setting_faults import DELIMITER, PREFIX, SettingsError, faults_of, unknown_variables
+from runtime.setting_tables import (
+    MIB,
+    AccountSettings,
+    GatewaySettings,
+    KafkaSettings,
+    Table,
+    WorkerSettings,
+    ZoneFrom,
+    ZoneRules,
+)
 
 __all__ = [
     "AccountSettings",
     "GatewaySettings",
+    "KafkaSettings",
     "Role",
     "Settings",
     "SettingsError",
     "WorkerSettings",
+    "ZoneFrom",
     "check_roles",
     "load_settings",
 ]
 
 Role = Literal["run", "gateway", "worker", "dashboard"]
-ZoneRules = tuple[tuple[str, str], ...]
-
-MIB = 1 << 20
-DEFAULT_ZONE = "UTC"
-# These name whatever the machine is set to, so that two machines would count differently.
-_MACHINE_ZONES = frozenset({"localtime", "Factory"})
-_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_CHDB_WITH_KAFKA = (
+    "clickhouse: found chdb:// with a kafka:// broker and the role `run`, expected http(s)://HOST:PORT/DATABASE; or no "
+    "broker: `convometer run` then keeps the log in its data directory as well"
+)
 _HOST_AND_PORT = re.compile(r"[^\s,/@:]+:\d{1,5}")
 
 
-def _split_list(value: object) -> object:
-    """Let one text be a list: JSON, or words between commas, as the environment has only text."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
-    return [word.strip() for word in value.split(",")]
-
-
-# An empty secret would make everyone's signature valid; anything shorter than 8 is a slip or can be guessed.
-Secret = Annotated[SecretStr, Field(min_length=8)]
-Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split_list)]
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones()) - _MACHINE_ZONES
-
-
-def _check_zone(zone: str) -> str:
-    if zone not in _zones():
-        raise ValueError("an IANA time zone such as America/Sao_Paulo")
-    return zone
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True)
-
-
-class ZoneFrom(_Table):
-    """A time zone and the month from which it is in force."""
-
-    month: Annotated[str, Field(alias="from", description="first local month, YYYY-MM; none = ever")] = ""
-    zone: Annotated[str, Field(description="IANA time zone")]
-
-    @field_validator("month")
-    @classmethod
-    def _is_month(cls, month: str) -> str:
-        if month and not _MONTH.fullmatch(month):
-            raise ValueError("a month as YYYY-MM")
-        return month
-
-    @field_validator("zone")
-    @classmethod
-    def _is_zone(cls, zone: str) -> str:
-        return _check_zone(zone)
-
-
-def _one_zone(value: object) -> object:
-    return [{"from": "", "zone": _check_zone(value)}] if isinstance(value, str) else value
-
-
-class AccountSettings(_Table):
-    """What is particular to one account."""
-
-    time_zone: Annotated[
-        tuple[ZoneFrom, ...],
-        BeforeValidator(_one_zone),
-        Field(min_length=1, description="IANA zone, or a list of {from, zone} by month"),
-    ] = (ZoneFrom(zone=DEFAULT_ZONE),)
-    app_secrets: Annotated[Secrets, Field(description="app secrets that may sign for this account only")] = ()
-
-    @field_validator("time_zone")
-    @classmethod
-    def _months_ascend(cls, rules: tuple[ZoneFrom, ...]) -> tuple[ZoneFrom, ...]:
-        months = [rule.month for rule in rules]
-        if months != sorted(set(months)):
-            raise ValueError("months in ascending order, each once")
-        return rules
-
-    def zone_rules(self) -> ZoneRules:
-        """Return ``((month or "", zone), ...)``; before a first month that is given, the default zone is in force."""
-        rules = tuple((rule.month, rule.zone) for rule in self.time_zone)
-        return rules if rules[0][0] == "" else (("", DEFAULT_ZONE), *rules)
-
-
-class GatewaySettings(_Table):
-    """The HTTP entrance."""
-
-    host: Annotated[str, Field(min_length=1, description="address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535, description="port to listen on; 0 = any free one")] = 8080
-    verify_token: Annotated[Secret | None, Field(description="token of the provider's verification GET")] = (
-        None
-    )
-    app_secrets: Annotated[Secrets, Field(description="app secrets that may sign for every account")] = ()
-    events_tokens: Annotated[Secrets, Field(description="bearer tokens of POST /events")] = ()
-    body_size_bytes_max: Annotated[
-        int, Field(ge=1024, le=64 * MIB, description="largest request body, bytes")
-    ] = 3 * MIB
-    body_timeout_seconds: Annotated[
-        float, Field(gt=0, le=120, description="time a sender has for its whole body, seconds")
-    ] = 15.0
-    buffered_bytes_max: Annotated[
-        int, Field(ge=MIB, description="bodies being received, all requests together, bytes")
-    ] = 256 * MIB
-    updates_per_body_max: Annotated[int, Field(ge=1, le=100_000, description="updates in one body")] = 1000
-    batch_linger_ms: Annotated[
-        float, Field(ge=0, le=1000, description="wait for more events of a partition, milliseconds")
-    ] = 2.0
-    batch_events_max: Annotated[int, Field(ge=1, le=10_000, description="events in one batch record")] = 500
-    queue_events_max: Annotated[
-        int, Field(ge=1, description="updates waiting for the log; beyond it 503 is answered")
-    ] = 50_000
-    append_timeout_seconds: Annotated[
-        # The provider gives up at about 20 s; an answer later than that is an answer to nobody.
-        float,
-        Field(gt=0, lt=20, description="time for the log to become durable, then 503, seconds"),
-    ] = 10.0
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.batch_linger_ms >= self.append_timeout_seconds * 1000:
-            raise ValueError("batch_linger_ms shorter than append_timeout_seconds")
-        if self.queue_events_max < self.updates_per_body_max:
-            raise ValueError("queue_events_max of at least updates_per_body_max")
-        if self.buffered_bytes_max < self.body_size_bytes_max:
-            raise ValueError("buffered_bytes_max of at least body_size_bytes_max")
-        return self
-
-
-class WorkerSettings(_Table):
-    """The metering worker."""
-
-    flush_rows_max: Annotated[int, Field(ge=1, le=1_000_000, description="rows in one flush")] = 20_000
-    flush_interval_ms: Annotated[
-        int, Field(ge=10, le=60_000, description="longest wait before a flush, milliseconds")
-    ] = 500
-    message_retention_days: Annotated[
-        int, Field(ge=1, le=3660, description="state of a message after its last event, days")
-    ] = 35
-    # Seven days of repeated delivery, the longest window (8), and one day to spare.
-    horizon_days: Annotated[int, Field(ge=16, le=3660, description="accepted lateness, days")] = 16
-    expired_hash_days: Annotated[
-        int, Field(ge=1, le=3660, description="memory of dropped messages, days")
-    ] = 400
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        # A day more than the horizon: customer service windows look back on messages of the day before the cut.
-        if self.message_retention_days <= self.horizon_days:
-            raise ValueError("message_retention_days of more than horizon_days")
-        return self
-
-
-class Settings(_Table):
+class Settings(Table):
     """Everything that can be set. Building one directly reads neither file nor environment."""
 
     data: Annotated[Path, Field(description="data directory; has one owner")] = Path("data")
@@ -229,6 +84,7 @@ class Settings(_Table):
     )
     gateway: Annotated[GatewaySettings, Field(description="the HTTP entrance")] = GatewaySettings()
     worker: Annotated[WorkerSettings, Field(description="the metering worker")] = WorkerSettings()
+    kafka: Annotated[KafkaSettings, Field(description="how to reach Kafka")] = KafkaSettings()
     dead_letter_retention_days: Annotated[
         int, Field(ge=1, le=3660, description="age at which dead letters go, days")
     ] = 30
@@ -365,9 +221,12 @@ def check_roles(settings: Settings, role: Role) -> None:
     Raises:
         SettingsError: with one fault per address that does not fit.
     """
-    if role == "run":
-        return
     faults = []
+    if role == "run":
+        # Other workers may be on that Kafka, and would not see the numbers in this process's own ClickHouse.
+        if settings.kafka_servers and settings.chdb_directory is not None:
+            raise SettingsError([_CHDB_WITH_KAFKA])
+        return
     if settings.log_directory is not None and role != "dashboard":
         faults.append(
             f"broker: found embedded:// with the single role `{role}`, expected kafka://HOST:PORT; "

@@ -15,6 +15,9 @@ COUNTERS_CHANGELOG = "convometer-counters-changelog"
 ACCOUNTS_CHANGELOG = "convometer-accounts-changelog"
 CHANGELOGS: tuple[str, ...] = (USERS_CHANGELOG, COUNTERS_CHANGELOG, ACCOUNTS_CHANGELOG)
 
+INSTALLATION = "convometer-installation"
+"""On Kafka: what the installation is. Its first record counts; the topic is never cleaned."""
+
 CONSUMER_GROUP = "convometer"
 
 
@@ -24,11 +27,14 @@ class TopicSpec:
 
     ``compact`` topics keep the newest record of every key (a record without value removes the key); ``delete``
     topics drop their oldest records once they are older than ``retention_seconds`` or the partition is larger
-    than ``retention_bytes``, but never a record that a consumer group of ours has not committed.
+    than ``retention_bytes``. The embedded log never drops a record that a consumer group of ours has not committed;
+    Kafka does, so there the worker refuses to go on behind a hole.
     """
 
     name: str
     partitions: int
     policy: Literal["delete", "compact"] = "delete"
     retention_seconds: int = 7 * 86_400
+    """-1 = for ever."""
     retention_bytes: int = 2 << 30
+    """-1 = any size."""

@@ -6,7 +6,8 @@ commits these partitions, decodes nothing and restarts nothing. Whatever fails e
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -20,18 +21,20 @@ TakeRecord = Callable[[str, int, int, bytes, int], Awaitable[None]]
 _BUFFERED_RECORDS_MAX = 256
 
 
-def create_app(log: WorkerLog, partitions: int, take: TakeRecord) -> faust.App:
+def create_app(log: WorkerLog, partitions: int, data_directory: Path, take: TakeRecord) -> faust.App:
     """Return the app over a log; nothing is connected yet.
 
     Args:
         log: names the broker and the settings that go with it.
         partitions: of the events topic.
+        data_directory: where Faust makes its own folders, which stay empty: our tables are not there.
         take: called for each record, in the order of each partition.
     """
     app = faust.App(
-        CONSUMER_GROUP,
+        log.prefix + CONSUMER_GROUP,
         broker=log.address,
         autodiscover=False,
+        datadir=data_directory,
         web_enabled=False,
         topic_disable_leader=True,
         table_standby_replicas=0,
@@ -42,12 +45,15 @@ def create_app(log: WorkerLog, partitions: int, take: TakeRecord) -> faust.App:
         logging_config={"version": 1, "disable_existing_loggers": False},
         **log.app_settings,
     )
-    _add_agent(app, "meter", [EVENTS], partitions, take)
-    _add_agent(app, "normalize", list(INPUT_TOPICS), 1, take)
+    log.prepare(app)
+    for name, topics in (("meter", (EVENTS,)), ("normalize", INPUT_TOPICS)):
+        _add_agent(app, name, {log.prefix + topic: topic for topic in topics}, partitions, take)
     return app
 
 
-def _add_agent(app: faust.App, name: str, topics: list[str], partitions: int, take: TakeRecord) -> None:
+def _add_agent(
+    app: faust.App, name: str, topics: Mapping[str, str], partitions: int, take: TakeRecord
+) -> None:
     topic = app.topic(
         *topics,
         key_type=bytes,
@@ -61,6 +67,8 @@ def _add_agent(app: faust.App, name: str, topics: list[str], partitions: int, ta
         async for event in stream.noack().events():
             message = event.message
             time_ms = int((message.timestamp or 0) * 1000)
-            await take(message.topic, message.partition, message.offset, message.value or b"", time_ms)
+            await take(
+                topics[message.topic], message.partition, message.offset, message.value or b"", time_ms
+            )
 
     app.agent(topic, name=name)(hand_over)

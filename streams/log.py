@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import faust
+
 from schemas.topics import EVENTS, TopicSpec
 from streams.records import Append, LastOffsets, StoredRecord
 
@@ -55,6 +57,8 @@ class WorkerLog(Protocol):
 
     address: str
     """For Faust's ``broker`` setting."""
+    prefix: str
+    """Before the names of topics and group, where Faust needs them."""
     installation_id: str
     sole_owner: bool
     """Every partition belongs to this process for as long as it runs."""
@@ -62,6 +66,10 @@ class WorkerLog(Protocol):
     """How long the removal of a key can be read in a changelog; None = as long as someone needs it."""
     app_settings: Mapping[str, Any]
     """For Faust's app, whose settings have types of all kinds."""
+
+    def prepare(self, app: faust.App) -> None:
+        """Give Faust's app what its transport needs beside the address."""
+        ...
 
     async def declare(self, specs: Sequence[TopicSpec]) -> None:
         """Make sure that the topics exist as specified.

@@ -41,6 +41,7 @@ class WorkerOptions:
     retention: Retention = field(default_factory=Retention)
     flush_limits: FlushLimits = field(default_factory=FlushLimits)
     reading: Reading = field(default_factory=Reading)
+    events_seconds: int = 7 * 86_400
     dead_letter_seconds: int = 30 * 86_400
     dead_letter_bytes: int = 1 << 30
 

@@ -58,7 +58,7 @@ class Observers:
 def topic_specs(options: WorkerOptions) -> list[TopicSpec]:
     """Return every topic that the product needs."""
     return [
-        TopicSpec(EVENTS, options.partitions),
+        TopicSpec(EVENTS, options.partitions, retention_seconds=options.events_seconds),
         *(TopicSpec(name, options.partitions, "compact") for name in CHANGELOGS),
         *(TopicSpec(name, 1, retention_seconds=INPUT_RETENTION_SECONDS) for name in INPUT_TOPICS),
         TopicSpec(
@@ -115,7 +115,9 @@ class Worker:
             for partition in range(self.options.partitions):
                 await self._task(EVENTS, partition).open()
         self._in_background(self.flusher.run(), "flush")
-        self._app = create_app(self.log, self.options.partitions, self._take)
+        faust_directory = self.options.state_directory / "faust"
+        faust_directory.mkdir(parents=True, exist_ok=True)
+        self._app = create_app(self.log, self.options.partitions, faust_directory, self._take)
         # Its type of handler knows no names for arguments.
         self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
         self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
@@ -157,7 +159,7 @@ class Worker:
 
     async def _assigned(self, _app: Any, assigned: Iterable[TP], **_: Any) -> None:
         """Work on what is ours now. Nothing is waited for: the group's session runs on only when this returns."""
-        keys = {(tp.topic, tp.partition) for tp in assigned}
+        keys = set(map(self._key, assigned))
         for key in [key for key in self.tasks if key not in keys]:
             task = self.tasks.pop(key)
             self._stopping[key] = self._in_background(task.stop(), f"stop-{key[0]}-{key[1]}")
@@ -170,15 +172,17 @@ class Worker:
         Nothing is closed yet: mostly they come back in a moment. Should another worker have had a partition
         meanwhile, it has fenced our writer, and the next commit here fails.
         """
-        paused = [
-            self.tasks[tp.topic, tp.partition] for tp in revoked if (tp.topic, tp.partition) in self.tasks
-        ]
+        paused = [self.tasks[key] for key in map(self._key, revoked) if key in self.tasks]
         await asyncio.gather(*(task.pause() for task in paused))
+
+    def _key(self, tp: TP) -> Key:
+        return tp.topic.removeprefix(self.log.prefix), tp.partition
 
     def _task(self, topic: str, partition: int) -> OrderedTask:
         task = self.tasks.get((topic, partition))
         if task is None:
-            source = Source(topic, partition, self.log, lambda flow: self._flow(TP(topic, partition), flow))
+            tp = TP(self.log.prefix + topic, partition)
+            source = Source(topic, partition, self.log, lambda flow: self._flow(tp, flow))
             task = self._events_task(source) if topic == EVENTS else self._input_task(source)
             self.tasks[topic, partition] = task
         return task
@@ -252,7 +256,7 @@ class Worker:
         oldest_ms = task.oldest_pending_ms
         if self._app is None:
             return Lag(0, 0.0)
-        end = self._app.consumer.highwater(TP(EVENTS, task.source.partition)) or 0
+        end = self._app.consumer.highwater(TP(self.log.prefix + EVENTS, task.source.partition)) or 0
         if oldest_ms is None and not task.source.behind(end):
             return Lag(0, 0.0)
         records = max(0, end - task.dirty.committed.source_offset)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import faust
+
 from schemas.topics import CHANGELOGS, CONSUMER_GROUP, TopicSpec
 from streams.embedded.log import EmbeddedLog
 from streams.log import Bounds, SourcePosition
@@ -34,6 +36,7 @@ class EmbeddedWorkerLog:
     """A ``WorkerLog`` over an open embedded log."""
 
     sole_owner = True
+    prefix = ""
     tombstone_seconds: int | None = None
     app_settings: Mapping[str, Any] = {}
 
@@ -42,6 +45,9 @@ class EmbeddedWorkerLog:
         self._log = log
         self.address = f"embedded://{log.directory}"
         self.installation_id = log.installation_id
+
+    def prepare(self, app: faust.App) -> None:
+        """See ``WorkerLog.prepare``; the log is registered, which is all that the transport needs."""
 
     async def declare(self, specs: Sequence[TopicSpec]) -> None:
         """See ``WorkerLog.declare``."""

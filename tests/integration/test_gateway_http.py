@@ -30,7 +30,7 @@ class Server:
         changes = {"port": 0, "body_timeout_seconds": BODY_TIMEOUT_SECONDS, "buffered_bytes_max": 8 * MIB}
         settings = Settings(gateway=gateway_settings(**changes))
         self.gateway = Gateway(settings)
-        self._server = uvicorn.Server(server_config(self.gateway.app(), settings.gateway))
+        self._server = uvicorn.Server(server_config(self.gateway.app()))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)

@@ -15,6 +15,7 @@ from metering.calendar import Calendar
 from runtime.settings import (
     AccountSettings,
     GatewaySettings,
+    KafkaSettings,
     Role,
     Settings,
     SettingsError,
@@ -312,7 +313,9 @@ CLUSTER = {"broker": "kafka://a:9092", "clickhouse": "http://ch:8123/db"}
     ("addresses", "role", "refused"),
     [
         ({}, "run", ()),
-        ({"broker": CLUSTER["broker"]}, "run", ()),
+        (CLUSTER, "run", ()),
+        ({"clickhouse": CLUSTER["clickhouse"]}, "run", ()),
+        ({"broker": CLUSTER["broker"]}, "run", ("clickhouse",)),
         (CLUSTER, "gateway", ()),
         (CLUSTER, "worker", ()),
         (CLUSTER, "dashboard", ()),
@@ -369,11 +372,12 @@ def documented_keys() -> Iterator[tuple[str, str, type[BaseModel]]]:
         "": Settings,
         "gateway.": GatewaySettings,
         "worker.": WorkerSettings,
+        "kafka.": KafkaSettings,
         "accounts.ID.": AccountSettings,
     }
     for prefix, model in prefixes.items():
         for name in model.model_fields:
-            if name not in ("gateway", "worker", "accounts"):
+            if name not in ("gateway", "worker", "kafka", "accounts"):
                 yield prefix + name, name, model
 
 
@@ -385,7 +389,7 @@ def test_guide_lists_every_key(key: str, name: str, model: type[BaseModel]) -> N
     row = re.search(rf"^\| `{re.escape(key)}` \| (.*?) \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert row is not None, f"{key} is missing in the guide"
     if isinstance(field.default, str | int | float | bool) and name != "time_zone":
-        default = str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}"
+        default = str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}" or "none"
         assert row[1].strip("`") == default.removesuffix(".0")
 
 

@@ -1,0 +1,148 @@
+"""The roles of a process, opened and closed in order: a gateway, a worker, or both.
+
+Owns their wiring, on the embedded log and on Kafka. The verbs ``run``, ``gateway`` and ``worker`` serve what these
+give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from cli.cluster import check_schema, kafka_appender, kafka_log
+from cli.node import Node
+from cli.observers import sample_gauges, worker_observers
+from cli.options import worker_options
+from cli.owner import OwnerServer
+from gateway.batching import BatchingAppender, BatchingLimits
+from gateway.port import AppendRecord
+from runtime.clock import Clock
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from sinks.clickhouse.client import ClientPool, open_client
+from sinks.clickhouse.writer import ClickHouseWriter
+from streams.kafka.log import KafkaWorkerLog
+from streams.records import Append, Record
+from streams.threads import in_thread
+from streams.worker import Worker
+
+_SAMPLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What a process does."""
+
+    readiness: Callable[[], Mapping[str, str]]
+    """Returns for each component why it is not ready; an empty text = ready."""
+    appender: BatchingAppender | None = None
+    """Where a gateway appends to."""
+    worker: Worker | None = None
+
+
+@asynccontextmanager
+async def embedded_roles(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+    """Give gateway and worker over the embedded log of a data directory, which other verbs may ask meanwhile."""
+    node = await Node.start(settings, metrics, clock)
+
+    async def append_record(topic: str, partition: int, key: bytes | None, value: bytes) -> int:
+        return await node.log.append(topic, partition, [Record(key, value, clock.now_ms())])
+
+    owner = OwnerServer(node, settings.data)
+    owner.start()
+    appender = _batching(settings, metrics, clock, append_record)
+    try:
+        yield Roles(node.readiness, appender, node.worker)
+    finally:
+        await appender.close()
+        await owner.stop()
+        await node.close()
+
+
+@asynccontextmanager
+async def kafka_gateway(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+    """Give a gateway over Kafka. Any number of them may run side by side."""
+    async with kafka_log(settings) as log, _kafka_batching(settings, metrics, clock, log) as roles:
+        yield roles
+
+
+@asynccontextmanager
+async def kafka_worker(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+    """Give a worker over Kafka. As many of them as there are partitions may run side by side."""
+    async with kafka_log(settings) as log, _kafka_worker(settings, metrics, clock, log) as roles:
+        yield roles
+
+
+@asynccontextmanager
+async def kafka_both(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+    """Give gateway and worker over Kafka, in one process."""
+    async with (
+        kafka_log(settings) as log,
+        _kafka_worker(settings, metrics, clock, log) as work,
+        _kafka_batching(settings, metrics, clock, log) as gate,
+    ):
+        yield Roles(lambda: {**gate.readiness(), **work.readiness()}, gate.appender, work.worker)
+
+
+@asynccontextmanager
+async def _kafka_batching(
+    settings: Settings, metrics: Metrics, clock: Clock, log: KafkaWorkerLog
+) -> AsyncIterator[Roles]:
+    async with kafka_appender(log.connection) as kafka:
+
+        async def append_record(topic: str, partition: int, key: bytes | None, value: bytes) -> int:
+            record = Record(key, value, clock.now_ms())
+            return (await kafka.append([Append(topic, partition, [record])]))[topic, partition]
+
+        appender = _batching(settings, metrics, clock, append_record)
+        try:
+            yield Roles(lambda: {"log": kafka.fault}, appender)
+        finally:
+            await appender.close()
+
+
+@asynccontextmanager
+async def _kafka_worker(
+    settings: Settings, metrics: Metrics, clock: Clock, log: KafkaWorkerLog
+) -> AsyncIterator[Roles]:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    clients = ClientPool(lambda: open_client(settings.clickhouse))
+    worker = Worker(
+        log, ClickHouseWriter(clients), worker_options(settings), clock.now_ms, worker_observers(metrics)
+    )
+    sampling: asyncio.Task[None] | None = None
+    try:
+        await in_thread(check_schema, clients)
+        await worker.start()
+        sampling = asyncio.create_task(_sample(metrics, worker, clock), name="sample")
+        yield Roles(lambda: _worker_readiness(worker), worker=worker)
+    finally:
+        if sampling is not None:
+            sampling.cancel()
+        await worker.stop()
+        clients.close()
+
+
+async def _sample(metrics: Metrics, worker: Worker, clock: Clock) -> None:
+    """Keep the gauges fresh that are read off rather than counted."""
+    while True:
+        sample_gauges(metrics, worker, clock.now_ms())
+        await asyncio.sleep(_SAMPLE_SECONDS)
+
+
+def _worker_readiness(worker: Worker) -> dict[str, str]:
+    """A worker without a partition is ready: there may be more workers than partitions."""
+    if worker.failed.is_set():
+        return {"worker": str(worker.failure or "stopped")}
+    opening = worker.opening()
+    return {"worker": f"partitions {opening} are being restored" if opening else ""}
+
+
+def _batching(
+    settings: Settings, metrics: Metrics, clock: Clock, append_record: AppendRecord
+) -> BatchingAppender:
+    gateway = settings.gateway
+    limits = BatchingLimits(gateway.batch_linger_ms, gateway.batch_events_max, gateway.queue_events_max)
+    return BatchingAppender(append_record, settings.partitions, limits, metrics, clock)

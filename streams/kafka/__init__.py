@@ -1,0 +1,1 @@
+"""Kafka: connection, topics, the worker's log, and Faust's transport."""
