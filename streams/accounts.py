@@ -28,6 +28,8 @@ class AccountRecord(msgspec.Struct, array_like=True):
     """Counter rows of earlier days have left the table."""
     holds: dict[str, int] = {}
     """Backfills that hold the cut: id to expiry."""
+    oldest_at: int = 0
+    """Oldest ``occurred_at`` ever admitted; 0 = not known (records written before this was kept)."""
 
 
 class PartitionRecord(msgspec.Struct, array_like=True):

@@ -97,13 +97,19 @@ class PartitionTask(OrderedTask):
         self._ports.on_step("before-process")
         await self._commit(self.processor.process(records, self._ports.now_ms() // 1000))
         self._step_oldest_ms = None
+        # A partition that is never idle has to forget as well.
+        await self._sweep_a_step()
 
     async def _idle(self) -> None:
-        """Sweep while nothing is queued; a long sweep gives way to records after each step."""
-        while self.source.empty:
-            step = self._sweep.next_step(self._ports.now_ms() // 1000, self.dirty.flushed.sequence)
-            if step is None:
-                return
+        """Sweep while nothing is queued; a long sweep gives way to records, and to a stop, after each step."""
+        await self._sweep_a_step()
+        while self._sweep.under_way and self.source.empty and not self._pausing:
+            await self._sweep_a_step()
+            await asyncio.sleep(0)
+
+    async def _sweep_a_step(self) -> None:
+        step = self._sweep.next_step(self._ports.now_ms() // 1000, self.dirty.flushed.sequence)
+        if step is not None:
             await self._commit(step)
 
     async def _commit(self, step: Step) -> None:

@@ -15,6 +15,7 @@ from metering.meter import Outcome, meter
 from metering.retention import Cut
 from metering.rules import Regimes
 from metering.state import incoming_id_digest, message_id_digest
+from metering.storage import expired_item
 from metering.user import AccountRules
 from schemas.codec import (
     BATCH_TAG,
@@ -45,6 +46,8 @@ from streams.store import PartitionStore, Table
 from streams.users import CachedUser, UserKey, Users
 
 _EPOCH_MILLISECONDS_PER_SECOND = 1000
+_NEVER = 1 << 62
+"""Later than any event: an account that has none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,10 @@ class Processor:
         """Return the rules of an account, opening its record when it is new."""
         rules = self._rules.get(account)
         if rules is None:
-            record = self.accounts.setdefault(account, AccountRecord(zones=self.config.zones_of(account)))
+            record = self.accounts.get(account)
+            if record is None:
+                record = AccountRecord(zones=self.config.zones_of(account), oldest_at=_NEVER)
+                self.accounts[account] = record
             rules = self._rules[account] = AccountRules(calendar_of(record), self.config.regimes)
         return rules
 
@@ -193,7 +199,7 @@ class Processor:
             if tag == BATCH_TAG:
                 return decode_batch(value)
             if tag == CONTROL_TAG:
-                self._obey(decode_control(value), touched_accounts, now_seconds)
+                self._obey(decode_control(value), time_ms // 1000, touched_accounts, now_seconds)
                 return []
             events, refusals = self.config.parse_json(value, time_ms)
         except UnreadableRecord as error:
@@ -202,13 +208,17 @@ class Processor:
         step.refusals.extend(refusals)
         return events
 
-    def _obey(self, control: Control, touched_accounts: set[str], now_seconds: int) -> None:
+    def _obey(self, control: Control, said_at: int, touched_accounts: set[str], now_seconds: int) -> None:
+        """Take or give up a hold. It lasts as long from now as it did when it was said.
+
+        Whoever works on a log that has been waiting for days would otherwise find every hold in it expired.
+        """
         self.rules(control.account)
         record = self.accounts[control.account]
         holds = {hold: expires_at for hold, expires_at in record.holds.items() if expires_at > now_seconds}
         holds.pop(control.hold_id, None)
         if control.action == "hold":
-            holds[control.hold_id] = control.expires_at
+            holds[control.hold_id] = now_seconds + control.expires_at - said_at
         record.holds = holds
         touched_accounts.add(control.account)
 
@@ -235,19 +245,25 @@ class Processor:
         if newest > record.newest_at or event.account not in touched_accounts:
             record.newest_at = max(record.newest_at, newest)
             touched_accounts.add(event.account)
+        record.oldest_at = min(record.oldest_at, event.occurred_at)
         by_user.setdefault(key, []).append(event)
 
     def _meter(self, by_user: dict[UserKey, list[Event]], step: Step) -> None:
         users = self.users.load(by_user)
+        # All folds come first: what they drop is not in the state any more, and its marks not yet in the store.
+        dropped = {key: self._fold(key, users[key], step) for key in by_user}
         expired = self._expired(by_user, users)
         changed: list[CachedUser] = []
         rows: set[CounterKey] = set()
         for key, events in by_user.items():
             account = key[0]
             record, rules, cached = self.accounts[account], self.rules(account), users[key]
-            step.writes[Table.USERS].update(fold_cached(cached, record.cut, self.config.retention, rules))
             result = meter(
-                cached.metered, events, rules, expired=expired.get(key, ()), floor_day=record.floor_day
+                cached.metered,
+                events,
+                rules,
+                expired=dropped[key] | expired.get(key, set()),
+                floor_day=record.floor_day,
             )
             self.counters.load(account, iter(result.differences))
             self.counters.add(account, result.differences, rows)
@@ -256,6 +272,13 @@ class Processor:
                 changed.append(cached)
         step.writes[Table.USERS].update(self.users.writes(changed))
         step.rows = dict.fromkeys(rows, ())
+
+    def _fold(self, key: UserKey, cached: CachedUser, step: Step) -> set[bytes]:
+        """Fold a user up to its account's cut and return the items that this drops."""
+        account = key[0]
+        marks = fold_cached(cached, self.accounts[account].cut, self.config.retention, self.rules(account))
+        step.writes[Table.USERS].update(marks)
+        return {item for mark in marks if (item := expired_item(mark)) is not None}
 
     def _expired(
         self, by_user: dict[UserKey, list[Event]], users: dict[UserKey, CachedUser]

@@ -31,10 +31,17 @@ class Sweep:
     def __init__(self, processor: Processor) -> None:
         """Sweep a processor's accounts."""
         self._processor = processor
-        self._under_way: Iterator[Step] | None = None
+        self._under_way: Iterator[Step | None] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a walk has begun and not ended."""
+        return self._under_way is not None
 
     def next_step(self, now_seconds: int, flushed_sequence: int) -> Step | None:
         """Return the next step to commit, or None when nothing is to be forgotten now.
+
+        None may also mean that a part of the walk found nothing; ``under_way`` tells.
 
         Args:
             now_seconds: the receiver's clock, for holds that ran out.
@@ -45,10 +52,11 @@ class Sweep:
             if account is None:
                 return None
             self._under_way = self._steps(account, flushed_sequence)
-        step = next(self._under_way, None)
-        if step is None:
+        try:
+            return next(self._under_way)
+        except StopIteration:
             self._under_way = None
-        return step
+            return None
 
     def _due(self, now_seconds: int) -> str | None:
         for account, record in self._processor.accounts.items():
@@ -60,12 +68,15 @@ class Sweep:
         if any(expires_at > now_seconds for expires_at in record.holds.values()):
             return False
         target = self._target(record)
+        if record.cut == 0 and record.oldest_at >= target:
+            # There is nothing to forget yet, and a backfill of older days may come.
+            return False
         return target > 0 and target >= record.cut + SWEEP_EVERY_SECONDS
 
     def _target(self, record: AccountRecord) -> int:
         return record.newest_at - self._processor.config.retention.horizon_seconds
 
-    def _steps(self, account: str, flushed_sequence: int) -> Iterator[Step]:
+    def _steps(self, account: str, flushed_sequence: int) -> Iterator[Step | None]:
         record = self._processor.accounts[account]
         if record.swept == record.cut:
             record.cut = self._target(record)
@@ -78,8 +89,8 @@ class Sweep:
                 break
             after = page[-1][0]
             step = self._fold_page(page, account)
-            if step.writes[Table.USERS]:
-                yield self._finished(step, account)
+            # A page without changes gives way too: millions of marks in one go would hold up everything else.
+            yield self._finished(step, account) if step.writes[Table.USERS] else None
         record.swept = record.cut
         yield self._finished(self._drop_rows(account, flushed_sequence), account)
 

@@ -83,11 +83,19 @@ class Partition:
 
     def run_sweep(self, random: Random, crash_share: float = 0.0) -> None:
         """Sweep until nothing is left to forget, or a crash."""
-        while (step := self.sweep.next_step(2_000_000_000, self.processor.record.sequence)) is not None:
-            if random.random() < crash_share:
-                self.crash()
-                return
-            self.commit(step)
+        while self.run_sweep_step(random, crash_share):
+            pass
+
+    def run_sweep_step(self, random: Random, crash_share: float = 0.0, unflushed: int = 0) -> bool:
+        """Do the next bit of a sweep, with ClickHouse some commits behind; return whether there may be more."""
+        step = self.sweep.next_step(2_000_000_000, max(0, self.processor.record.sequence - unflushed))
+        if step is None:
+            return self.sweep.under_way
+        if random.random() < crash_share:
+            self.crash()
+            return False
+        self.commit(step)
+        return True
 
     def state_records(self) -> int:
         """Return the number of records in the users table, marks of dropped items aside."""
