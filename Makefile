@@ -7,7 +7,7 @@ DATA ?= data
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check format lock clean
+.PHONY: help run kafka test test-long check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-dev.lock
 
 run: $(VENV)/runtime.stamp ## start everything on this machine, with demo traffic
 	@$(BIN)/convometer run --demo --data $(DATA)
+
+kafka: $(VENV)/runtime.stamp ## start one Kafka broker on 127.0.0.1:9092 to try things out (needs Java and Maven)
+	@exec $(BIN)/python -m tests.support.kafka_broker $(DATA)/kafka
 
 check: $(VENV)/dev.stamp ## formatting, lint, types, import direction
 	$(BIN)/ruff format --check .

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "dlq": ("cli.dlq", "dlq", "Look at what could not be counted, and send it again."),
     "doctor": ("cli.doctor", "doctor", "Check an installation and say what to do."),
     "migrate": ("cli.migrate", "migrate_command", "Bring ClickHouse to the schema of this version."),
+    "selftest": ("cli.selftest", "selftest", "Run everything under faults and compare with the truth."),
     "generate": ("cli.generate", "generate", "Write realistic webhook traffic with a known truth."),
 }
 """Verb to module, attribute and summary."""

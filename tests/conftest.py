@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest_plugins = ["tests.support.kafka_fixtures"]
+
 REPORT = "report"
 
 

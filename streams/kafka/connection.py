@@ -12,6 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.topics import CONSUMER_GROUP
 
+SCHEME = "convometer-kafka"
+"""Of the address that Faust gets; ``kafka://`` stays Faust's own driver."""
 MESSAGE_BYTES_MAX = 8 << 20
 """Largest record batch; the topics are declared with it."""
 _BATCH_BYTES = 1 << 20
@@ -49,7 +51,7 @@ class KafkaConnection:
     @property
     def address(self) -> str:
         """Return the address as Faust takes it."""
-        return ";".join(f"convometer-kafka://{server}" for server in self.servers)
+        return ";".join(f"{SCHEME}://{server}" for server in self.servers)
 
     def topic(self, name: str) -> str:
         """Return what a topic of ``schemas.topics`` is called on this cluster."""

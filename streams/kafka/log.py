@@ -15,13 +15,17 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
+from faust.transport.drivers import TRANSPORTS
 
 from schemas.topics import CHANGELOGS, TopicSpec
-from streams.kafka.connection import KafkaConnection
+from streams.kafka.connection import SCHEME, KafkaConnection
 from streams.kafka.topics import TOMBSTONE_SECONDS, declare
 from streams.kafka.writer import KafkaPartitionWriter
 from streams.log import Bounds
 from streams.records import OffsetOutOfRange, Record, StoredRecord
+
+# The entry point of the same name is for others; ours must not depend on how we were installed.
+TRANSPORTS.aliases[SCHEME] = "streams.kafka.transport:Transport"
 
 _READ_RECORDS = 5_000
 _READ_TIMEOUT_MS = 50

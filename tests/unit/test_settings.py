@@ -389,7 +389,9 @@ def test_guide_lists_every_key(key: str, name: str, model: type[BaseModel]) -> N
     row = re.search(rf"^\| `{re.escape(key)}` \| (.*?) \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert row is not None, f"{key} is missing in the guide"
     if isinstance(field.default, str | int | float | bool) and name != "time_zone":
-        default = str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}" or "none"
+        default = (
+            str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}" or "none"
+        )
         assert row[1].strip("`") == default.removesuffix(".0")
 
 
