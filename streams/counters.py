@@ -6,7 +6,7 @@ has left the table (metering.md §6) and is never started again from zero: the m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -15,7 +15,7 @@ from schemas.rows import FAMILIES, CounterKey, Family, FamilySchema
 from streams.store import PartitionStore, Table, Writes
 
 _DAY_BIAS = 1 << 31
-_CACHED_ROWS_MAX = 400_000
+_CACHED_ROWS_MAX = 100_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_rest = msgspec.msgpack.Decoder(tuple[int | str, ...]).decode
@@ -55,52 +55,82 @@ def family_of(key: CounterKey) -> FamilySchema:
     return FAMILIES[Family(code)]
 
 
+class _Row:
+    """A row in the cache: its stored key, made once, and its measures."""
+
+    __slots__ = ("measures", "stored_key")
+
+    def __init__(self, stored_key: bytes, measures: list[int]) -> None:
+        self.stored_key = stored_key
+        self.measures = measures
+
+
+_Cell = tuple[CounterKey, list[int], int]
+"""Where a difference is added: the row's key, the row's measures, and the place among them."""
+
+
 class Counters:
     """Adds differences to the rows of one partition."""
 
     def __init__(self, store: PartitionStore) -> None:
         """Work on a partition's store."""
         self._store = store
-        self._cache: dict[CounterKey, list[int]] = {}
+        self._rows: dict[CounterKey, _Row] = {}
+        self._cells: dict[str, dict[RowKey, _Cell]] = {}
+        """By account, the cells of rows in the cache that differences have named so far."""
 
     def add(self, account: str, differences: Mapping[RowKey, int], changed: set[CounterKey]) -> None:
         """Add one user's differences and note the rows changed. The rows must have been loaded."""
-        cache = self._cache
+        if not differences:
+            return
+        cells = self._cells[account]
         for row, difference in differences.items():
-            family, measure = row[0], row[1]
-            assert isinstance(measure, int)
-            key: CounterKey = (family, row[2], account, *row[3:])
-            cache[key][measure] += difference
+            key, measures, place = cells[row]
+            measures[place] += difference
             changed.add(key)
 
-    def load(self, account: str, rows: Iterator[RowKey]) -> None:
+    def load(self, account: str, rows: Iterable[RowKey]) -> None:
         """Bring the rows that differences will touch into the cache."""
-        missing = {key for row in rows if (key := (row[0], row[2], account, *row[3:])) not in self._cache}
-        if not missing:
+        cells = self._cells.setdefault(account, {})
+        unknown = [row for row in rows if row not in cells]
+        if not unknown:
             return
-        keys = list(missing)
-        for key, stored in zip(
-            keys, self._store.get_many(Table.COUNTERS, [encode_key(k) for k in keys]), strict=True
-        ):
-            if stored is None:
-                self._cache[key] = [0] * len(family_of(key).measures)
-            else:
-                self._cache[key] = list(decode_value(stored)[1])
+        key_of: dict[RowKey, CounterKey] = {row: (row[0], row[2], account, *row[3:]) for row in unknown}
+        self._read(list({key for key in key_of.values() if key not in self._rows}))
+        for row, key in key_of.items():
+            place = row[1]
+            assert isinstance(place, int)
+            cells[row] = (key, self._rows[key].measures, place)
+
+    def _read(self, keys: list[CounterKey]) -> None:
+        stored_keys = [encode_key(key) for key in keys]
+        values = self._store.get_many(Table.COUNTERS, stored_keys)
+        for key, stored_key, value in zip(keys, stored_keys, values, strict=True):
+            measures = [0] * len(family_of(key).measures) if value is None else list(decode_value(value)[1])
+            self._rows[key] = _Row(stored_key, measures)
 
     def values(self, key: CounterKey) -> tuple[int, ...]:
         """Return the measures of a loaded row."""
-        return tuple(self._cache[key])
+        return tuple(self._rows[key].measures)
 
     def writes(self, changed: set[CounterKey], sequence: int) -> Writes:
         """Return the stored form of changed rows under the commit that changes them."""
-        return {encode_key(key): _encode((sequence, *self._cache[key])) for key in changed}
+        rows = [self._rows[key] for key in changed]
+        return {row.stored_key: _encode((sequence, *row.measures)) for row in rows}
 
     def after_commit(self) -> None:
         """Let the cache go when it has grown large: everything in it is in the store now."""
-        if len(self._cache) > _CACHED_ROWS_MAX:
-            self._cache.clear()
+        if len(self._rows) > _CACHED_ROWS_MAX:
+            self._rows.clear()
+            self._cells.clear()
 
     def forget(self, keys: list[CounterKey]) -> None:
         """Forget rows that left the table."""
         for key in keys:
-            self._cache.pop(key, None)
+            row = self._rows.pop(key, None)
+            if row is None:
+                continue
+            family, day, account, *rest = key
+            assert isinstance(account, str)
+            for place in range(len(row.measures)):
+                self._cells[account].pop((family, place, day, *rest), None)
