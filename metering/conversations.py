@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -23,8 +25,8 @@ UNKNOWN_TYPE = "unknown"
 RANK_FREE_ENTRY, RANK_TEMPLATE, RANK_FREE_FORM = range(3)
 
 
-class Delivery(NamedTuple):
-    """One delivered message as the scan sees it. The tuple order is the order of the scan."""
+class Delivery(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One delivered message as the scan sees it. The order of the fields is the order of the scan."""
 
     at: int
     rank: int
@@ -98,7 +100,7 @@ def scan(
     for delivery in deliveries:
         scanner.take(delivery)
     return Scan(
-        scanner.conversations,
+        [*scanner.brought, *scanner.opened],
         set(scanner.inside),
         scanner.free_entry_ends_at,
         scanner.unused_referrals(),
@@ -111,24 +113,30 @@ class ScanState(NamedTuple):
     What can have no effect on any later delivery is left out, so that equal futures mean equal states.
     """
 
-    open: tuple[tuple[str, int, int, str, str, bool], ...] = ()
-    """The open category and service conversations, as the fields of ``Conversation``, by type."""
+    open: tuple[Conversation, ...] = ()
+    """The open category and service conversations by type; none of them is ever changed in place."""
     free_entry_ends_at: int = 0
     referrals_used_until: int = 0
     """When the last free entry point opened: it used up every referral up to then that could matter later."""
 
 
 class Scanner:
-    """The scan's moving parts. It starts from a state and can be asked for the state it has come to."""
+    """The scan's moving parts. It starts from a state and can be asked for the state it has come to.
+
+    It changes only conversations that it opened itself: those brought with the state belong to others, too, and are
+    replaced by changed copies.
+    """
 
     __slots__ = (
         "_end_of_free_entry",
+        "_open",
         "_referrals",
         "_referrals_used_until",
-        "conversations",
+        "brought",
         "free_entry_ends_at",
         "inside",
-        "open",
+        "opened",
+        "turned",
     )
 
     def __init__(
@@ -141,12 +149,16 @@ class Scanner:
             referrals: times of the incoming messages that came from an ad, ascending.
             end_of_free_entry: tells when a free entry point that a delivery opens will end.
         """
-        self.conversations = [Conversation(*fields) for fields in start.open]
-        """Those of the start first, then those opened since, in order."""
-        self.open = {conversation.type: conversation for conversation in self.conversations}
-        self.free_entry_ends_at = start.free_entry_ends_at
+        self.brought = list(start.open)
+        """The conversations of the start, as they are by now."""
+        self.opened: list[Conversation] = []
+        """Those opened since, in order."""
+        self.turned: list[Conversation] = []
+        """Those of the start that were free and have become charged."""
         self.inside: list[bytes] = []
         """Items delivered inside a free entry point."""
+        self.free_entry_ends_at = start.free_entry_ends_at
+        self._open = {conversation.type: conversation for conversation in start.open}
         self._referrals = referrals
         self._referrals_used_until = start.referrals_used_until
         self._end_of_free_entry = end_of_free_entry
@@ -161,14 +173,18 @@ class Scanner:
         if has_referral or delivery.says_free_entry:
             if has_referral or not self._follows_free_entry(at):
                 self._open_free_entry(delivery)
-        else:
-            self._take_regular(delivery)
+            return
+        conversation = self._belongs_to(delivery)
+        if conversation is None:
+            self._open_regular(delivery)
+        elif delivery.billable and not conversation.charged:
+            self._charge(conversation)
 
     def state(self, at: int) -> ScanState:
         """Return where the scan stands after a delivery at ``at``."""
-        still_open = [msgspec.structs.astuple(c) for c in self.open.values() if c.ends_at > at]
+        still_open = [conversation for conversation in self._open.values() if conversation.ends_at > at]
         if len(still_open) > 1:
-            still_open.sort()
+            still_open.sort(key=attrgetter("type"))
         return ScanState(
             tuple(still_open),
             # Later than a day after its end a free entry point has no more say (rule 2).
@@ -196,51 +212,63 @@ class Scanner:
 
     def _open_free_entry(self, delivery: Delivery) -> None:
         at = delivery.at
-        for conversation in self.open.values():
-            conversation.ends_at = min(conversation.ends_at, at)
-        self.open.clear()
+        for conversation in list(self._open.values()):
+            if at < conversation.ends_at:
+                self._own(conversation).ends_at = at
+        self._open.clear()
         self._referrals_used_until = at
         self.free_entry_ends_at = self._end_of_free_entry(delivery)
-        self.conversations.append(
+        self.opened.append(
             Conversation(FREE_ENTRY_POINT, at, self.free_entry_ends_at, delivery.category, delivery.country)
         )
         self.inside.append(delivery.item)
 
-    def _take_regular(self, delivery: Delivery) -> None:
+    def _belongs_to(self, delivery: Delivery) -> Conversation | None:
+        """Return the open conversation that a delivery outside free entry points joins."""
+        at = delivery.at
         if delivery.rank == RANK_TEMPLATE:
-            conversation = self.open.get(delivery.conversation_type)
-            if conversation is None or delivery.at >= conversation.ends_at:
-                conversation = self._open_regular(delivery)
-        else:
-            conversation = self._first_opened(delivery.at) or self._open_regular(delivery)
-        if delivery.billable:
-            conversation.charged = True
+            conversation = self._open.get(delivery.conversation_type)
+            return conversation if conversation is not None and at < conversation.ends_at else None
+        first: Conversation | None = None
+        for conversation in self._open.values():
+            if at < conversation.ends_at and (first is None or _opened_before(conversation, first)):
+                first = conversation
+        return first
 
-    def _first_opened(self, at: int) -> Conversation | None:
-        still_open = [conversation for conversation in self.open.values() if at < conversation.ends_at]
-        if len(still_open) < 2:
-            return still_open[0] if still_open else None
-        return min(still_open, key=lambda conversation: (conversation.opened_at, conversation.type))
-
-    def _open_regular(self, delivery: Delivery) -> Conversation:
+    def _open_regular(self, delivery: Delivery) -> None:
         conversation = Conversation(
             delivery.conversation_type,
             delivery.at,
             delivery.at + WINDOW_SECONDS,
             delivery.category,
             delivery.country,
+            delivery.billable,
         )
-        self.open[delivery.conversation_type] = conversation
-        self.conversations.append(conversation)
+        self._open[delivery.conversation_type] = conversation
+        self.opened.append(conversation)
+
+    def _charge(self, conversation: Conversation) -> None:
+        own = self._own(conversation)
+        own.charged = True
+        if own is not conversation:
+            self.turned.append(own)
+
+    def _own(self, conversation: Conversation) -> Conversation:
+        """Return an open conversation to be changed: a copy in its place, if it was brought with the start."""
+        for place, brought in enumerate(self.brought):
+            if brought is conversation:
+                self.brought[place] = self._open[conversation.type] = copy(conversation)
+                return self.brought[place]
         return conversation
+
+
+def _opened_before(one: Conversation, other: Conversation) -> bool:
+    return (one.opened_at, one.type) < (other.opened_at, other.type)
 
 
 def state_of(checkpoint: Checkpoint) -> ScanState:
     """Return the state that a checkpoint stands for, its referrals aside."""
-    return ScanState(
-        tuple(msgspec.structs.astuple(conversation) for conversation in checkpoint.open),
-        checkpoint.free_entry_ends_at,
-    )
+    return ScanState(tuple(checkpoint.open), checkpoint.free_entry_ends_at)
 
 
 def end_of_free_entry(from_opener: Iterable[Delivery], default_seconds: int) -> int:

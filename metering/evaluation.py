@@ -10,10 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from metering.activity import DELIVERED, INCOMING, Activity, Sign
 from metering.conversations import Checkpoint, Delivery, state_of
 from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS
-from metering.state import CATEGORY_BY_CODE, PRICING_TYPE_BY_CODE, UNSAID, Incoming, Message
+from metering.state import PRICING_TYPE_BY_CODE, UNSAID, Incoming, Message, earliest
 from metering.timeline import OPENED_CHARGED, TURNED_CHARGED, Count, Timeline
 from metering.user import (
     AccountRules,
@@ -21,33 +23,36 @@ from metering.user import (
     User,
     country_until,
     delivery_of,
-    template_of,
     window_open,
+    wording_of,
 )
 from schemas.rows import Family
 
 Differences = dict[RowKey, int]
+Dimensions = tuple[str, str, str, int]
+"""Of a message's rows: number, country, category, template flag."""
 Detail = tuple[int, ...]
 """Of a delivered message ``(pricing type code, billable, service window, inside free entry point)``, of a failed
 one ``(error code,)``, else empty."""
-Ladder = tuple[tuple[str, str, str, int], tuple[int | None, ...], Detail]
-"""A message's rows in short: its dimensions (number, country, category, template flag), the days of total, sent,
-delivered, read and not delivered (None = not counted), and the detail of its last row."""
+Ladder = tuple[Dimensions, tuple[int | None, ...], Detail]
+"""A message's rows in short: its dimensions, the days of total, sent, delivered, read and not delivered (None = not
+counted), and the detail of its last row."""
+
+MESSAGES, DELIVERIES, FAILURES, CONVERSATIONS, INCOMING_MESSAGES = map(
+    int, (Family.MESSAGES, Family.DELIVERIES, Family.FAILURES, Family.CONVERSATIONS, Family.INCOMING)
+)
+"""Plain numbers: an enumeration's members cost more to reach and to hash than all else about a row's key."""
 
 
-class MessageView:
-    """A message as last evaluated."""
+class MessageView(msgspec.Struct, gc=False):
+    """A message as last evaluated. At first it counts nowhere."""
 
-    __slots__ = ("delivery", "inside", "ladder", "sent_at")
-
-    def __init__(self) -> None:
-        """Start as a message that counts nowhere."""
-        self.ladder: Ladder | None = None
-        self.delivery: Delivery | None = None
-        """Its part in the conversations not folded yet."""
-        self.sent_at = 0
-        """``sent_at`` while a customer service window can still reach it, else 0."""
-        self.inside = False
+    ladder: Ladder | None = None
+    delivery: Delivery | None = None
+    """Its part in the conversations not folded yet."""
+    sent_at: int = 0
+    """``sent_at`` while a customer service window can still reach it, else 0."""
+    inside: bool = False
 
 
 IncomingView = tuple[int, str, bool, bool]
@@ -57,42 +62,44 @@ IncomingView = tuple[int, str, bool, bool]
 class NumberView:
     """One number of the user: its windows and its conversations."""
 
-    __slots__ = ("name", "referrals", "sent", "timeline", "times")
+    __slots__ = ("name", "sent", "timeline", "times")
 
-    def __init__(self, name: str, checkpoint: Checkpoint) -> None:
-        """Start from what was folded."""
+    def __init__(self, name: str, timeline: Timeline) -> None:
+        """Start without messages."""
         self.name = name
         self.times: list[int] = []
         """Of all incoming messages, ascending."""
-        self.referrals = sorted(checkpoint.referrals)
         self.sent: list[tuple[int, bytes]] = []
         """``(sent_at, item)`` of the messages that a customer service window can still reach, ascending."""
-        self.timeline = Timeline(state_of(checkpoint))
+        self.timeline = timeline
 
-    def add_time(self, at: int) -> Iterator[bytes]:
-        """Add an incoming message; yield the items whose service window opens by it."""
+    def add_time(self, at: int) -> list[bytes]:
+        """Add an incoming message; return the items whose service window opens by it."""
         position = bisect_right(self.times, at)
-        yield from self._reached(position, position, at)
+        reached = self._reached(position, position, at)
         self.times.insert(position, at)
+        return reached
 
-    def remove_time(self, at: int) -> Iterator[bytes]:
-        """Remove an incoming message; yield the items whose service window closes by that."""
+    def remove_time(self, at: int) -> list[bytes]:
+        """Remove an incoming message; return the items whose service window closes by that."""
         position = bisect_left(self.times, at)
         assert self.times[position] == at, "only what was added can be removed"
         del self.times[position]
-        yield from self._reached(position, position, at)
+        return self._reached(position, position, at)
 
-    def _reached(self, before: int, after: int, at: int) -> Iterator[bytes]:
-        """Yield the items sent in the window of ``at`` and in that of no other: the neighbours' are left out."""
+    def _reached(self, before: int, after: int, at: int) -> list[bytes]:
+        """Return the items sent in the window of ``at`` and in that of no other: the neighbours' are left out."""
+        if not self.sent or self.sent[-1][0] < at:
+            return []
         since, until = at, at + WINDOW_SECONDS
         if before > 0:
             since = max(since, self.times[before - 1] + WINDOW_SECONDS)
         if after < len(self.times):
             until = min(until, self.times[after])
-        if since < until:
-            first, last = bisect_left(self.sent, (since,)), bisect_left(self.sent, (until,))
-            for _, item in self.sent[first:last]:
-                yield item
+        if since >= until:
+            return []
+        first, last = bisect_left(self.sent, (since,)), bisect_left(self.sent, (until,))
+        return [item for _, item in self.sent[first:last]]
 
 
 class Evaluation:
@@ -108,15 +115,17 @@ class Evaluation:
         self._messages: dict[bytes, MessageView] = {}
         self._incoming: dict[bytes, IncomingView] = {}
         self._activity = Activity(user.head.activity, user.head.numbers, rules.calendar)
-        in_order = sorted(user.messages, key=lambda item: user.messages[item].delivered_at)
-        self.update([*user.incoming, *in_order])
+        if user.messages or user.incoming:
+            in_order = sorted(user.messages, key=lambda item: user.messages[item].delivered_at)
+            self.update([*user.incoming, *in_order])
 
     def update(self, items: Iterable[bytes]) -> Differences:
         """Take up that the given items changed (in any way but being dropped); return what that changes."""
-        self._take_up_numbers()
+        user = self._user
+        if len(self._numbers) < len(user.head.numbers):
+            self._take_up_numbers()
         differences: Differences = {}
         changed: dict[bytes, None] = {}
-        user = self._user
         for item in items:
             entry = user.incoming.get(item)
             if entry is None:
@@ -133,7 +142,9 @@ class Evaluation:
         if self._activity.is_changed:
             for key, count in self._activity.settle(self._signs):
                 _add(differences, key, count)
-        return {key: count for key, count in differences.items() if count}
+        if 0 in differences.values():
+            return {key: count for key, count in differences.items() if count}
+        return differences
 
     def contribution(self) -> Differences:
         """Return the whole contribution, as ``metering.user.contribution`` does."""
@@ -154,40 +165,34 @@ class Evaluation:
         head = self._user.head
         for index in range(len(self._numbers), len(head.numbers)):
             checkpoint = head.checkpoints.get(index) or Checkpoint()
-            self._numbers.append(NumberView(head.numbers[index], checkpoint))
+            timeline = Timeline(state_of(checkpoint), checkpoint.referrals, self._free_entry_seconds_at)
+            self._numbers.append(NumberView(head.numbers[index], timeline))
 
     def _update_incoming(
         self, item: bytes, entry: Incoming, differences: Differences, changed: dict[bytes, None]
     ) -> None:
         number = self._numbers[entry.number]
-        unfolded = entry.at >= self._user.head.folded_until
-        referral = unfolded and 0 < entry.referral_at <= entry.at + ATTRIBUTE_SECONDS
-        view = (entry.at, entry.country, referral, unfolded)
+        at, country = entry.at, entry.country
+        unfolded = at >= self._user.head.folded_until
+        referral = unfolded and 0 < entry.referral_at <= at + ATTRIBUTE_SECONDS
+        view = (at, country, referral, unfolded)
         old = self._incoming.get(item)
         if view == old:
             return
         self._incoming[item] = view
-        if old is None or old[0] != entry.at:
-            changed.update(dict.fromkeys(number.add_time(entry.at)))
-        if old is not None and old[0] != entry.at:
-            changed.update(dict.fromkeys(number.remove_time(old[0])))
-        self._update_referral(number, old[0] if old and old[2] else 0, entry.at if referral else 0)
-        sign = (old[0], old[1]) if old and old[3] else None
-        self._activity.replace(INCOMING, entry.number, sign, (entry.at, entry.country) if unfolded else None)
-        if old:
+        if old is None:
+            changed.update(dict.fromkeys(number.add_time(at)))
+        else:
+            if old[0] != at:
+                changed.update(dict.fromkeys([*number.add_time(at), *number.remove_time(old[0])]))
+            if old[2]:
+                number.timeline.remove_referral(old[0])
             _add(differences, self._incoming_key(number.name, old[0], old[1]), -1)
-        _add(differences, self._incoming_key(number.name, entry.at, entry.country), 1)
-
-    def _update_referral(self, number: NumberView, old: int, new: int) -> None:
-        """Replace the time of a referral; 0 = there is none."""
-        if old == new:
-            return
-        if old:
-            del number.referrals[bisect_left(number.referrals, old)]
-            number.timeline.mark_referral(old)
-        if new:
-            insort(number.referrals, new)
-            number.timeline.mark_referral(new)
+        if referral:
+            number.timeline.add_referral(at)
+        _add(differences, self._incoming_key(number.name, at, country), 1)
+        sign = (old[0], old[1]) if old and old[3] else None
+        self._activity.replace(INCOMING, entry.number, sign, (at, country) if unfolded else None)
 
     def _update_delivery(self, item: bytes, message: Message) -> None:
         view = self._messages.get(item)
@@ -225,13 +230,8 @@ class Evaluation:
 
     def _rescan(self, number: NumberView, differences: Differences) -> set[bytes]:
         """Bring a number's conversations up to date; return the items that came into or out of a free entry point."""
-        change = number.timeline.rescan(number.referrals, self._free_entry_seconds_at)
-        net = dict.fromkeys(change.counts_new, 0)
-        for count in change.counts_new:
-            net[count] += 1
-        for count in change.counts_gone:
-            net[count] = net.get(count, 0) - 1
-        for count, times in net.items():
+        change = number.timeline.rescan()
+        for count, times in change.counts.items():
             if times:
                 self._add_conversation(differences, number.name, count, times)
         if not (change.inside_gone or change.inside_new):
@@ -247,8 +247,7 @@ class Evaluation:
 
     def _update_ladder(self, item: bytes, message: Message, differences: Differences) -> None:
         view = self._messages[item]
-        number = self._numbers[message.number]
-        old, new = view.ladder, self._ladder(message, number, view.inside)
+        old, new = view.ladder, self._ladder(message, self._numbers[message.number], view.inside)
         if old == new:
             return
         view.ladder = new
@@ -259,9 +258,15 @@ class Evaluation:
 
     def _ladder(self, message: Message, number: NumberView, inside: bool) -> Ladder:
         day = self._rules.calendar.day
-        category = CATEGORY_BY_CODE[message.category]
-        template = template_of(category, message.template if message.template_at else None)
-        delivered_at, sent_at, failed = message.delivered_at, message.sent_at, message.failed
+        category, template, _, _ = wording_of(
+            message.category, message.template if message.template_at else UNSAID
+        )
+        delivered_at, sent_at, read_at, failed_at = (
+            message.delivered_at,
+            message.sent_at,
+            message.read,
+            message.failed,
+        )
         detail: Detail = ()
         if delivered_at:
             in_window, is_inside = message.service_window, message.inside_free_entry
@@ -271,30 +276,29 @@ class Evaluation:
                 int(window_open(number.times, sent_at)) if in_window == UNSAID else in_window,
                 int(inside) if is_inside == UNSAID else is_inside,
             )
-        elif failed:
+        elif failed_at:
             detail = (message.error_code,)
-        flag = UNSAID if template is None else int(template)
         days = (
-            day(message.first_at),
+            day(earliest(failed_at, sent_at)),
             day(sent_at) if sent_at else None,
             day(delivered_at) if delivered_at else None,
-            day(message.read) if message.read else None,
-            day(failed) if failed and not delivered_at else None,
+            day(read_at) if read_at else None,
+            day(failed_at) if failed_at and not delivered_at else None,
         )
-        return (number.name, country_until(message, 0), category, flag), days, detail
+        return (number.name, country_until(message, 0), category, template), days, detail
 
     def _incoming_key(self, number: str, at: int, country: str) -> RowKey:
-        return (Family.INCOMING, 0, self._rules.calendar.day(at), number, country)
+        return (INCOMING_MESSAGES, 0, self._rules.calendar.day(at), number, country)
 
     def _add_conversation(self, differences: Differences, number: str, count: Count, times: int) -> None:
         opened_at, country, conversation_type, category, word = count
         dimensions = (self._rules.calendar.day(opened_at), number, country, conversation_type, category)
         if word == TURNED_CHARGED:
-            _add(differences, (Family.CONVERSATIONS, 1, *dimensions), -times)
-            _add(differences, (Family.CONVERSATIONS, 2, *dimensions), times)
+            _add(differences, (CONVERSATIONS, 1, *dimensions), -times)
+            _add(differences, (CONVERSATIONS, 2, *dimensions), times)
         else:
-            _add(differences, (Family.CONVERSATIONS, 0, *dimensions), times)
-            _add(differences, (Family.CONVERSATIONS, 2 if word == OPENED_CHARGED else 1, *dimensions), times)
+            _add(differences, (CONVERSATIONS, 0, *dimensions), times)
+            _add(differences, (CONVERSATIONS, 2 if word == OPENED_CHARGED else 1, *dimensions), times)
 
     def _signs(self) -> Iterator[tuple[int, int, Sign]]:
         """Yield every unfolded sign of life, as evaluated."""
@@ -319,7 +323,7 @@ def _add_ladder(differences: Differences, ladder: Ladder, sign: int) -> None:
     dimensions, days, _ = ladder
     for measure, day in enumerate(days):
         if day is not None:
-            _add(differences, (Family.MESSAGES, measure, day, *dimensions), sign)
+            _add(differences, (MESSAGES, measure, day, *dimensions), sign)
     _add_detail(differences, ladder, sign)
 
 
@@ -333,9 +337,9 @@ def _replace_ladder(differences: Differences, old: Ladder, new: Ladder) -> None:
     for measure, (before, after) in enumerate(zip(old[1], days, strict=True)):
         if before != after:
             if before is not None:
-                _add(differences, (Family.MESSAGES, measure, before, *dimensions), -1)
+                _add(differences, (MESSAGES, measure, before, *dimensions), -1)
             if after is not None:
-                _add(differences, (Family.MESSAGES, measure, after, *dimensions), 1)
+                _add(differences, (MESSAGES, measure, after, *dimensions), 1)
     if old[2] != detail or old[1] != days:
         _add_detail(differences, old, -1)
         _add_detail(differences, new, 1)
@@ -346,6 +350,6 @@ def _add_detail(differences: Differences, ladder: Ladder, sign: int) -> None:
     dimensions, (_, _, delivered, _, failed), detail = ladder
     if delivered is not None:
         pricing = PRICING_TYPE_BY_CODE[detail[0]]
-        _add(differences, (Family.DELIVERIES, 0, delivered, *dimensions, pricing, *detail[1:]), sign)
+        _add(differences, (DELIVERIES, 0, delivered, *dimensions, pricing, *detail[1:]), sign)
     elif failed is not None:
-        _add(differences, (Family.FAILURES, 0, failed, *dimensions, *detail), sign)
+        _add(differences, (FAILURES, 0, failed, *dimensions, *detail), sign)

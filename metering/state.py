@@ -75,7 +75,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     pricing_at: int = 0
     pricing_type: int = 0
     billable: int = UNSAID
-    free_entry: list[tuple[int, int]] = []
+    free_entry: tuple[tuple[int, int], ...] = ()
     """Events that say free entry point as (time, expiry or 0), only those that another does not make redundant."""
     service_window: int = UNSAID
     """Frozen when the state around ``sent_at`` is dropped: 1 = it lay in an open customer service window."""
@@ -161,7 +161,7 @@ def message_of(event: Event, number: int) -> Message:
         message.pricing_type = CODE_BY_PRICING_TYPE[event.pricing_type]
         message.billable = UNSAID if event.billable is None else int(event.billable)
     if says_free_entry_point(event):
-        message.free_entry = [(at, event.conversation_expires_at or 0)]
+        message.free_entry = ((at, event.conversation_expires_at or 0),)
     return message
 
 
@@ -188,7 +188,7 @@ def join_message(into: Message, other: Message) -> bool:
     if other.pricing_at:
         changed |= _join_pricing(into, other)
     if other.free_entry and other.free_entry != into.free_entry:
-        entries = _least_entries([*into.free_entry, *other.free_entry])
+        entries = _least_entries({*into.free_entry, *other.free_entry})
         changed |= entries != into.free_entry
         into.free_entry = entries
     return _join_frozen(into, other) or changed
@@ -252,16 +252,16 @@ def word_says_billable(pricing_type: int, billable: int) -> bool:
     return billable == 1
 
 
-def _least_entries(entries: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _least_entries(entries: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Return the entries that no other makes redundant: none is both as early and expires as early as another.
 
     Ascending by time, so expiries fall strictly; no expiry counts as the latest.
     """
     kept: list[tuple[int, int]] = []
-    for at, expires in sorted(set(entries), key=lambda entry: (entry[0], entry[1] or 1 << 62)):
+    for at, expires in sorted(entries, key=lambda entry: (entry[0], entry[1] or 1 << 62)):
         if not kept or (expires and (not kept[-1][1] or expires < kept[-1][1])):
             kept.append((at, expires))
-    return kept
+    return tuple(kept)
 
 
 def incoming_of(event: Event, number: int) -> Incoming:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import chain
 
 from metering.conversations import Conversation, Delivery, Scanner, ScanState, end_of_free_entry
 from metering.rules import DAY_SECONDS
@@ -43,23 +41,48 @@ class Segment:
         self.dirty = False
 
 
-class Rescan(NamedTuple):
-    """What a rescan took back and what it put in its place."""
+class Rescan:
+    """What a rescan changed."""
 
-    counts_gone: list[Count]
-    counts_new: list[Count]
-    inside_gone: list[bytes]
-    inside_new: list[bytes]
+    __slots__ = ("counts", "inside_gone", "inside_new")
+
+    def __init__(self) -> None:
+        """Start with no change."""
+        self.counts: dict[Count, int] = {}
+        """How many more, or fewer, there are of a count; 0 is possible."""
+        self.inside_gone: list[bytes] = []
+        self.inside_new: list[bytes] = []
+
+    def take_back(self, segment: Segment) -> None:
+        """Take back what the last scan of a segment came to."""
+        for count in segment.counts:
+            self.add(count, -1)
+        self.inside_gone += segment.inside
+
+    def add(self, count: Count, times: int) -> None:
+        """Count more, or fewer."""
+        self.counts[count] = self.counts.get(count, 0) + times
 
 
 class Timeline:
     """The deliveries of one number, scanned."""
 
-    __slots__ = ("_dirty", "_gone", "_start", "segments")
+    __slots__ = ("_dirty", "_free_entry_seconds_at", "_gone", "_referrals", "_start", "segments")
 
-    def __init__(self, start: ScanState) -> None:
-        """Start without deliveries, from the state of a checkpoint."""
+    def __init__(
+        self, start: ScanState, referrals: list[int], free_entry_seconds_at: Callable[[int], int]
+    ) -> None:
+        """Start without deliveries, from the state of a checkpoint.
+
+        Args:
+            start: where the scan stands.
+            referrals: times of the unused referrals of the checkpoint.
+            free_entry_seconds_at: gives the length of a free entry point opened at an instant.
+        """
         self._start = start
+        self._referrals = sorted(referrals)
+        """Times of the incoming messages that came from an ad, ascending."""
+        self._free_entry_seconds_at = free_entry_seconds_at
         self.segments = [Segment([])]
         """Never empty; only a sole segment may have no deliveries."""
         self._dirty: list[Segment] = []
@@ -101,33 +124,25 @@ class Timeline:
         if delivery.says_free_entry:
             self._mark_second(delivery.at)
 
-    def mark_referral(self, at: int) -> None:
-        """Note that a referral at this instant came or went: deliveries of the day after it may see it."""
-        final = self.segments[-1].deliveries
-        if not final or final[-1].at < at:
-            return
-        first = self._index((at,))
-        last = self._index((at + DAY_SECONDS,))
-        for segment in self.segments[first : last + 1]:
-            self._mark(segment)
+    def add_referral(self, at: int) -> None:
+        """Add an incoming message that came from an ad."""
+        insort(self._referrals, at)
+        self._mark_day_after(at)
 
-    def rescan(self, referrals: list[int], free_entry_seconds_at: Callable[[int], int]) -> Rescan:
-        """Bring the conversations up to date.
+    def remove_referral(self, at: int) -> None:
+        """Take out a referral that was added."""
+        del self._referrals[bisect_left(self._referrals, at)]
+        self._mark_day_after(at)
 
-        Args:
-            referrals: times of the incoming messages that came from an ad, ascending.
-            free_entry_seconds_at: gives the length of a free entry point opened at an instant.
-        """
-        change = Rescan([], [], [], [])
+    def rescan(self) -> Rescan:
+        """Bring the conversations up to date and return what that changes."""
+        change = Rescan()
         for segment in self._gone:
-            change.counts_gone.extend(segment.counts)
-            change.inside_gone.extend(segment.inside)
+            change.take_back(segment)
         pending = self._dirty_indexes()
         while pending:
             index = pending.pop()
-            before = (self.segments[index - 1].end if index else None) or self._start
-            ends = partial(self._end_of_free_entry, index, free_entry_seconds_at)
-            goes_on = _scan_segment(self.segments[index], before, referrals, ends, change)
+            goes_on = self._scan(index, change)
             following = index + 1
             if goes_on and following < len(self.segments):
                 self.segments[following].scanned = 0
@@ -139,20 +154,55 @@ class Timeline:
 
     def counts(self) -> Iterator[Count]:
         """Yield all counts as of the last scan, the conversations of the checkpoint first."""
-        brought = (_opened(Conversation(*fields)) for fields in self._start.open)
-        return chain(brought, chain.from_iterable(segment.counts for segment in self.segments))
+        return chain(
+            map(_opened, self._start.open), chain.from_iterable(segment.counts for segment in self.segments)
+        )
 
-    def _index(self, place: Delivery | tuple[int]) -> int:
-        """Return the segment where a delivery, or the first of an instant, lies or would lie."""
+    def _scan(self, index: int, change: Rescan) -> bool:
+        """Scan what a segment has not scanned; tell whether the scan leaves it in another state than before."""
+        segment = self.segments[index]
+        segment.dirty = False
+        before = segment.end
+        if not segment.scanned or before is None:
+            before = (self.segments[index - 1].end if index else None) or self._start
+            change.take_back(segment)
+            segment.counts, segment.inside = [], []
+        scanner = Scanner(before, self._referrals, self._end_of_free_entry)
+        deliveries = segment.deliveries
+        for position in range(segment.scanned, len(deliveries)):
+            scanner.take(deliveries[position])
+        counts = [_opened(conversation) for conversation in scanner.opened]
+        counts += [_count(conversation, TURNED_CHARGED) for conversation in scanner.turned]
+        for count in counts:
+            change.add(count, 1)
+        change.inside_new += scanner.inside
+        segment.counts += counts
+        segment.inside += scanner.inside
+        segment.scanned = len(deliveries)
+        end = scanner.state(deliveries[-1].at) if deliveries else None
+        goes_on = end != segment.end
+        segment.end = end
+        return goes_on
+
+    def _index(self, delivery: Delivery) -> int:
+        """Return the segment where a delivery lies or would lie."""
+        last = len(self.segments) - 1
+        if not last or delivery >= self.segments[last].deliveries[0]:
+            return last
+        return max(0, bisect_right(self.segments, delivery, key=_first_delivery) - 1)
+
+    def _index_at(self, at: int) -> int:
+        """Return the segment where the first delivery of an instant lies or would lie."""
         if len(self.segments) == 1:
             return 0
-        return max(0, bisect_right(self.segments, place, key=_first_delivery) - 1)
+        return max(0, bisect_left(self.segments, at, key=_first_at) - 1)
 
-    def _end_of_free_entry(self, index: int, seconds_at: Callable[[int], int], opener: Delivery) -> int:
-        return end_of_free_entry(self._from(index, opener), seconds_at(opener.at))
+    def _end_of_free_entry(self, opener: Delivery) -> int:
+        return end_of_free_entry(self._from(opener), self._free_entry_seconds_at(opener.at))
 
-    def _from(self, index: int, opener: Delivery) -> Iterator[Delivery]:
-        """Yield a delivery of a segment and all after it."""
+    def _from(self, opener: Delivery) -> Iterator[Delivery]:
+        """Yield a delivery and all after it."""
+        index = self._index(opener)
         deliveries = self.segments[index].deliveries
         for position in range(bisect_left(deliveries, opener), len(deliveries)):
             yield deliveries[position]
@@ -193,17 +243,27 @@ class Timeline:
             segment.dirty = True
             self._dirty.append(segment)
 
+    def _mark_day_after(self, at: int) -> None:
+        """Note that a referral at this instant came or went: deliveries of the day after it may see it."""
+        final = self.segments[-1].deliveries
+        if not final or final[-1].at < at:
+            return
+        for segment in self.segments[self._index_at(at) : self._index_at(at + DAY_SECONDS) + 1]:
+            self._mark(segment)
+
     def _mark_second(self, at: int) -> None:
         """Note that the expiries of a second may have changed: its first delivery looks at all of them."""
-        index = self._index((at,))
+        index = self._index_at(at)
         self._mark(self.segments[index])
         if index + 1 < len(self.segments):
             self._mark(self.segments[index + 1])
 
     def _dirty_indexes(self) -> list[int]:
         """Return the places of the segments to scan, in descending order."""
-        if len(self.segments) == 1:
-            return [0] if self._dirty else []
+        if not self._dirty:
+            return []
+        if self._dirty == self.segments[-1:]:
+            return [len(self.segments) - 1]
         return sorted((self._index(segment.deliveries[0]) for segment in self._dirty), reverse=True)
 
 
@@ -211,37 +271,8 @@ def _first_delivery(segment: Segment) -> Delivery:
     return segment.deliveries[0]
 
 
-def _scan_segment(
-    segment: Segment,
-    before: ScanState,
-    referrals: list[int],
-    end_of_opened: Callable[[Delivery], int],
-    change: Rescan,
-) -> bool:
-    """Scan what a segment has not scanned; tell whether the scan leaves it in another state than before."""
-    segment.dirty = False
-    if not segment.scanned:
-        change.counts_gone.extend(segment.counts)
-        change.inside_gone.extend(segment.inside)
-        segment.counts, segment.inside = [], []
-    elif segment.end is not None:
-        before = segment.end
-    scanner = Scanner(before, referrals, end_of_opened)
-    brought = list(scanner.conversations)
-    was_free = [conversation for conversation in brought if not conversation.charged]
-    for delivery in islice(segment.deliveries, segment.scanned, None):
-        scanner.take(delivery)
-    counts = [_opened(conversation) for conversation in scanner.conversations[len(brought) :]]
-    counts += [_count(conversation, TURNED_CHARGED) for conversation in was_free if conversation.charged]
-    change.counts_new.extend(counts)
-    change.inside_new.extend(scanner.inside)
-    segment.counts += counts
-    segment.inside += scanner.inside
-    segment.scanned = len(segment.deliveries)
-    end = scanner.state(segment.deliveries[-1].at) if segment.deliveries else None
-    goes_on = end != segment.end
-    segment.end = end
-    return goes_on
+def _first_at(segment: Segment) -> int:
+    return segment.deliveries[0].at
 
 
 def _opened(conversation: Conversation) -> Count:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +31,7 @@ from metering.conversations import (
 from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS, Regimes
 from metering.state import (
     CATEGORY_BY_CODE,
+    NO_CATEGORY,
     PRICING_TYPE_BY_CODE,
     UNSAID,
     Incoming,
@@ -132,6 +135,33 @@ def is_template(category: str, template: bool | None) -> bool:
     return category in TEMPLATE_CATEGORIES or (category != "service" and template is True)
 
 
+class Wording(NamedTuple):
+    """What a message is by its category and its template word."""
+
+    category: str
+    """"" = none."""
+    template: int
+    """1 = template, 0 = chat, ``UNSAID`` = unknown."""
+    conversation_type: str
+    """The type of conversation that it opens; ``service`` for free-form."""
+    rank: int
+    """Its order within a second, unless it says free entry point."""
+
+
+@lru_cache(maxsize=64)
+def wording_of(category_code: int, said: int) -> Wording:
+    """Return what a message is by the code of its category and the template word said (``UNSAID`` = none)."""
+    category = CATEGORY_BY_CODE[category_code]
+    template = template_of(category, None if said == UNSAID else bool(said))
+    templated = is_template(category, template)
+    return Wording(
+        category,
+        UNSAID if template is None else int(template),
+        CONVERSATION_TYPE.get(category, category) if templated else SERVICE,
+        RANK_TEMPLATE if templated else RANK_FREE_FORM,
+    )
+
+
 def delivery_of(
     item: bytes, message: Message, delivered_at: int, service_window: bool, exempt: bool
 ) -> Delivery:
@@ -145,25 +175,25 @@ def delivery_of(
         exempt: whether the regime of its delivery frees utility templates inside that window.
     """
     limit = delivered_at + ATTRIBUTE_SECONDS
-    category = CATEGORY_BY_CODE[message.category] if message.category_at <= limit else ""
-    said = message.template if 0 < message.template_at <= limit else None
-    templated = is_template(category, template_of(category, said))
-    entries = [entry for entry in message.free_entry if entry[0] <= limit]
-    if message.pricing_at and message.pricing_at <= limit:
+    category, _, conversation_type, rank = wording_of(
+        message.category if message.category_at <= limit else NO_CATEGORY,
+        message.template if 0 < message.template_at <= limit else UNSAID,
+    )
+    entries = message.free_entry and [entry for entry in message.free_entry if entry[0] <= limit]
+    if 0 < message.pricing_at <= limit:
         billable = word_says_billable(message.pricing_type, message.billable)
     else:
-        billable = templated and not (category == "utility" and exempt and service_window)
-    rank = RANK_TEMPLATE if templated else RANK_FREE_FORM
+        billable = rank == RANK_TEMPLATE and not (category == "utility" and exempt and service_window)
     return Delivery(
         delivered_at,
         RANK_FREE_ENTRY if entries else rank,
         category or UNKNOWN_TYPE,
         country_until(message, limit),
         item,
-        CONVERSATION_TYPE.get(category, category) if templated else SERVICE,
+        conversation_type,
         category,
         bool(entries),
-        min((expires for _, expires in entries if expires), default=0),
+        min((expires for _, expires in entries if expires), default=0) if entries else 0,
         billable,
     )
 
@@ -230,10 +260,10 @@ def message_keys(
     message: Message, number: str, calendar: Calendar, view: NumberView, item: bytes
 ) -> Iterator[RowKey]:
     """Yield the ladder of one message, its delivery in detail, and its failure (metering.md §2)."""
-    category = CATEGORY_BY_CODE[message.category]
-    template = template_of(category, message.template if message.template_at else None)
-    flag = UNSAID if template is None else int(template)
-    dimensions = (number, country_until(message, 0), category, flag)
+    category, template, _, _ = wording_of(
+        message.category, message.template if message.template_at else UNSAID
+    )
+    dimensions = (number, country_until(message, 0), category, template)
     delivered_at, sent_at = message.delivered_at, message.sent_at
     yield (Family.MESSAGES, 0, calendar.day(message.first_at), *dimensions)
     if sent_at:
