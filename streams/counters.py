@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from metering.user import RowKey
-from schemas.rows import FAMILIES, CounterKey, Family, FamilySchema
+from schemas.rows import FAMILIES, CounterKey
 from streams.store import PartitionStore, Table, Writes
 
 _DAY_BIAS = 1 << 31
 _CACHED_ROWS_MAX = 100_000
+
+_MEASURE_COUNTS = {int(schema.family): len(schema.measures) for schema in FAMILIES.values()}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_rest = msgspec.msgpack.Decoder(tuple[int | str, ...]).decode
@@ -48,21 +50,11 @@ def decode_value(stored: bytes) -> tuple[int, tuple[int, ...]]:
     return sequence, tuple(values)
 
 
-def family_of(key: CounterKey) -> FamilySchema:
-    """Return the schema of a counter key's family."""
-    code = key[0]
-    assert isinstance(code, int)
-    return FAMILIES[Family(code)]
+class _Row(msgspec.Struct, gc=False):
+    """A row in the cache."""
 
-
-class _Row:
-    """A row in the cache: its stored key, made once, and its measures."""
-
-    __slots__ = ("measures", "stored_key")
-
-    def __init__(self, stored_key: bytes, measures: list[int]) -> None:
-        self.stored_key = stored_key
-        self.measures = measures
+    stored_key: bytes
+    measures: list[int]
 
 
 _Cell = tuple[CounterKey, list[int], int]
@@ -81,33 +73,36 @@ class Counters:
 
     def add(self, account: str, differences: Mapping[RowKey, int], changed: set[CounterKey]) -> None:
         """Add one user's differences and note the rows changed. The rows must have been loaded."""
-        if not differences:
-            return
         cells = self._cells[account]
         for row, difference in differences.items():
             key, measures, place = cells[row]
             measures[place] += difference
             changed.add(key)
 
-    def load(self, account: str, rows: Iterable[RowKey]) -> None:
-        """Bring the rows that differences will touch into the cache."""
-        cells = self._cells.setdefault(account, {})
-        unknown = [row for row in rows if row not in cells]
-        if not unknown:
-            return
-        key_of: dict[RowKey, CounterKey] = {row: (row[0], row[2], account, *row[3:]) for row in unknown}
-        self._read(list({key for key in key_of.values() if key not in self._rows}))
-        for row, key in key_of.items():
-            place = row[1]
-            assert isinstance(place, int)
-            cells[row] = (key, self._rows[key].measures, place)
+    def load(self, changes: Iterable[tuple[str, Mapping[RowKey, int]]]) -> None:
+        """Bring the rows that users' differences, by account, will touch into the cache."""
+        opened: list[_Row] = []
+        for account, differences in changes:
+            cells = self._cells.setdefault(account, {})
+            for row in differences:
+                if row not in cells:
+                    cells[row] = self._cell(account, row, opened)
+        stored = self._store.get_many(Table.COUNTERS, [row.stored_key for row in opened])
+        for new, value in zip(opened, stored, strict=True):
+            if value is not None:
+                new.measures[:] = decode_value(value)[1]
 
-    def _read(self, keys: list[CounterKey]) -> None:
-        stored_keys = [encode_key(key) for key in keys]
-        values = self._store.get_many(Table.COUNTERS, stored_keys)
-        for key, stored_key, value in zip(keys, stored_keys, values, strict=True):
-            measures = [0] * len(family_of(key).measures) if value is None else list(decode_value(value)[1])
-            self._rows[key] = _Row(stored_key, measures)
+    def _cell(self, account: str, named: RowKey, opened: list[_Row]) -> _Cell:
+        """Return a cell; its row, when it is new to the cache, is still to be read."""
+        family, place, *dimensions = named
+        assert isinstance(family, int)
+        assert isinstance(place, int)
+        key = (family, dimensions[0], account, *dimensions[1:])
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = _Row(encode_key(key), [0] * _MEASURE_COUNTS[family])
+            opened.append(row)
+        return key, row.measures, place
 
     def values(self, key: CounterKey) -> tuple[int, ...]:
         """Return the measures of a loaded row."""

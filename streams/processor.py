@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from metering.calendar import ZoneRules
+from metering.evaluation import Differences
 from metering.meter import Outcome, meter
 from metering.retention import Cut
 from metering.rules import Regimes
@@ -254,7 +255,7 @@ class Processor:
         dropped = {key: self._fold(key, users[key], step) for key in by_user}
         expired = self._expired(by_user, users)
         changed: list[CachedUser] = []
-        rows: set[CounterKey] = set()
+        changes: list[tuple[str, Differences]] = []
         for key, events in by_user.items():
             account = key[0]
             record, rules, cached = self.accounts[account], self.rules(account), users[key]
@@ -265,12 +266,16 @@ class Processor:
                 expired=dropped[key] | expired.get(key, set()),
                 floor_day=record.floor_day,
             )
-            self.counters.load(account, iter(result.differences))
-            self.counters.add(account, result.differences, rows)
+            if result.differences:
+                changes.append((account, result.differences))
             self._note_outcomes(events, result.outcomes, step)
             if cached.metered.touched_items:
                 changed.append(cached)
         step.writes[Table.USERS].update(self.users.writes(changed))
+        self.counters.load(changes)
+        rows: set[CounterKey] = set()
+        for account, differences in changes:
+            self.counters.add(account, differences, rows)
         step.rows = dict.fromkeys(rows, ())
 
     def _fold(self, key: UserKey, cached: CachedUser, step: Step) -> set[bytes]:
