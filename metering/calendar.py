@@ -57,9 +57,12 @@ class Calendar:
     def day(self, instant: int) -> int:
         """Return the local day of an instant (UTC seconds)."""
         hour = instant // HOUR_SECONDS
-        cached = self._day_by_hour.get(hour)
-        if cached is not None:
-            return cached
+        try:
+            return self._day_by_hour[hour]
+        except KeyError:
+            return self._take_up(hour, instant)
+
+    def _take_up(self, hour: int, instant: int) -> int:
         day, whole_hour = self._look_up(instant, hour)
         if whole_hour:
             if len(self._day_by_hour) >= _CACHED_HOURS_MAX:

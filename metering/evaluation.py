@@ -29,19 +29,36 @@ from metering.user import (
 from schemas.rows import Family
 
 Differences = dict[RowKey, int]
-Dimensions = tuple[str, str, str, int]
-"""Of a message's rows: number, country, category, template flag."""
-Detail = tuple[int, ...]
-"""Of a delivered message ``(pricing type code, billable, service window, inside free entry point)``, of a failed
-one ``(error code,)``, else empty."""
-Ladder = tuple[Dimensions, tuple[int | None, ...], Detail]
-"""A message's rows in short: its dimensions, the days of total, sent, delivered, read and not delivered (None = not
-counted), and the detail of its last row."""
 
 MESSAGES, DELIVERIES, FAILURES, CONVERSATIONS, INCOMING_MESSAGES = map(
     int, (Family.MESSAGES, Family.DELIVERIES, Family.FAILURES, Family.CONVERSATIONS, Family.INCOMING)
 )
-"""Plain numbers: an enumeration's members cost more to reach and to hash than all else about a row's key."""
+"""Plain numbers: an enumeration's members cost more to reach than all else about a row's key."""
+
+# Views are kept for every item of every cached user. As structs outside of the garbage collection they are small,
+# and nothing has to be looked through again and again.
+
+
+class Ladder(msgspec.Struct, frozen=True, gc=False):
+    """A message's rows in short: its dimensions, the days on which it counts, and the detail of its last row."""
+
+    number: str
+    country: str
+    category: str
+    template: int
+    total: int
+    sent: int | None
+    """A day like the others: None = not counted."""
+    delivered: int | None
+    read: int | None
+    not_delivered: int | None
+    pricing_type: int
+    """Code; this and the following only of a delivered message."""
+    billable: int
+    service_window: int
+    free_entry_point: int
+    error_code: int
+    """Only of a message that is not delivered."""
 
 
 class MessageView(msgspec.Struct, gc=False):
@@ -55,8 +72,21 @@ class MessageView(msgspec.Struct, gc=False):
     inside: bool = False
 
 
-IncomingView = tuple[int, str, bool, bool]
-"""An incoming message as last evaluated: ``(at, country, is an unfolded referral, is unfolded activity)``."""
+class IncomingView(msgspec.Struct, frozen=True, gc=False):
+    """An incoming message as last evaluated."""
+
+    at: int
+    country: str
+    is_referral: bool
+    """It is an unfolded referral."""
+    is_unfolded: bool
+
+
+class Sent(msgspec.Struct, frozen=True, order=True, gc=False):
+    """When an item was sent. Without an item: the beginning of that second."""
+
+    at: int
+    item: bytes = b""
 
 
 class NumberView:
@@ -69,8 +99,8 @@ class NumberView:
         self.name = name
         self.times: list[int] = []
         """Of all incoming messages, ascending."""
-        self.sent: list[tuple[int, bytes]] = []
-        """``(sent_at, item)`` of the messages that a customer service window can still reach, ascending."""
+        self.sent: list[Sent] = []
+        """The messages that a customer service window can still reach, ascending."""
         self.timeline = timeline
 
     def add_time(self, at: int) -> list[bytes]:
@@ -89,7 +119,7 @@ class NumberView:
 
     def _reached(self, before: int, after: int, at: int) -> list[bytes]:
         """Return the items sent in the window of ``at`` and in that of no other: the neighbours' are left out."""
-        if not self.sent or self.sent[-1][0] < at:
+        if not self.sent or self.sent[-1].at < at:
             return []
         since, until = at, at + WINDOW_SECONDS
         if before > 0:
@@ -98,8 +128,8 @@ class NumberView:
             until = min(until, self.times[after])
         if since >= until:
             return []
-        first, last = bisect_left(self.sent, (since,)), bisect_left(self.sent, (until,))
-        return [item for _, item in self.sent[first:last]]
+        first, last = bisect_left(self.sent, Sent(since)), bisect_left(self.sent, Sent(until))
+        return [sent.item for sent in self.sent[first:last]]
 
 
 class Evaluation:
@@ -165,7 +195,7 @@ class Evaluation:
         head = self._user.head
         for index in range(len(self._numbers), len(head.numbers)):
             checkpoint = head.checkpoints.get(index) or Checkpoint()
-            timeline = Timeline(state_of(checkpoint), checkpoint.referrals, self._free_entry_seconds_at)
+            timeline = Timeline(state_of(checkpoint), checkpoint.referrals, self._rules)
             self._numbers.append(NumberView(head.numbers[index], timeline))
 
     def _update_incoming(
@@ -175,7 +205,7 @@ class Evaluation:
         at, country = entry.at, entry.country
         unfolded = at >= self._user.head.folded_until
         referral = unfolded and 0 < entry.referral_at <= at + ATTRIBUTE_SECONDS
-        view = (at, country, referral, unfolded)
+        view = IncomingView(at, country, referral, unfolded)
         old = self._incoming.get(item)
         if view == old:
             return
@@ -183,15 +213,15 @@ class Evaluation:
         if old is None:
             changed.update(dict.fromkeys(number.add_time(at)))
         else:
-            if old[0] != at:
-                changed.update(dict.fromkeys([*number.add_time(at), *number.remove_time(old[0])]))
-            if old[2]:
-                number.timeline.remove_referral(old[0])
-            _add(differences, self._incoming_key(number.name, old[0], old[1]), -1)
+            if old.at != at:
+                changed.update(dict.fromkeys([*number.add_time(at), *number.remove_time(old.at)]))
+            if old.is_referral:
+                number.timeline.remove_referral(old.at)
+            _add(differences, self._incoming_key(number.name, old.at, old.country), -1)
         if referral:
             number.timeline.add_referral(at)
         _add(differences, self._incoming_key(number.name, at, country), 1)
-        sign = (old[0], old[1]) if old and old[3] else None
+        sign = (old.at, old.country) if old and old.is_unfolded else None
         self._activity.replace(INCOMING, entry.number, sign, (at, country) if unfolded else None)
 
     def _update_delivery(self, item: bytes, message: Message) -> None:
@@ -205,9 +235,9 @@ class Evaluation:
         sent_at = message.sent_at if at and message.service_window == UNSAID else 0
         if sent_at != view.sent_at:
             if view.sent_at:
-                del number.sent[bisect_left(number.sent, (view.sent_at, item))]
+                del number.sent[bisect_left(number.sent, Sent(view.sent_at, item))]
             if sent_at:
-                insort(number.sent, (sent_at, item))
+                insort(number.sent, Sent(sent_at, item))
             view.sent_at = sent_at
         old, new = view.delivery, None
         if at and at >= self._user.head.folded_until:
@@ -222,7 +252,7 @@ class Evaluation:
         self._activity.replace(DELIVERED, message.number, _sign(old), _sign(new))
 
     def _delivery(self, item: bytes, message: Message, number: NumberView, at: int) -> Delivery:
-        regime = self._rules.regimes.at(self._rules.calendar.day(at))
+        regime = self._rules.regime_at(at)
         in_window = message.service_window
         if in_window == UNSAID:
             in_window = window_open(number.times, message.sent_at)
@@ -242,9 +272,6 @@ class Evaluation:
             self._messages[item].inside = True
         return set(change.inside_gone).symmetric_difference(change.inside_new)
 
-    def _free_entry_seconds_at(self, at: int) -> int:
-        return self._rules.regimes.at(self._rules.calendar.day(at)).free_entry_point_seconds
-
     def _update_ladder(self, item: bytes, message: Message, differences: Differences) -> None:
         view = self._messages[item]
         old, new = view.ladder, self._ladder(message, self._numbers[message.number], view.inside)
@@ -261,53 +288,70 @@ class Evaluation:
         category, template, _, _ = wording_of(
             message.category, message.template if message.template_at else UNSAID
         )
-        delivered_at, sent_at, read_at, failed_at = (
-            message.delivered_at,
-            message.sent_at,
-            message.read,
-            message.failed,
-        )
-        detail: Detail = ()
-        if delivered_at:
-            in_window, is_inside = message.service_window, message.inside_free_entry
-            detail = (
-                message.pricing_type,
-                message.billable,
-                int(window_open(number.times, sent_at)) if in_window == UNSAID else in_window,
-                int(inside) if is_inside == UNSAID else is_inside,
+        country = country_until(message, 0)
+        sent_at, delivered_at = message.sent_at, message.delivered_at
+        read_at, failed_at = message.read, message.failed
+        if not delivered_at:
+            return Ladder(
+                number.name,
+                country,
+                category,
+                template,
+                day(earliest(failed_at, sent_at)),
+                day(sent_at) if sent_at else None,
+                None,
+                None,
+                day(failed_at) if failed_at else None,
+                0,
+                UNSAID,
+                0,
+                0,
+                message.error_code if failed_at else 0,
             )
-        elif failed_at:
-            detail = (message.error_code,)
-        days = (
-            day(earliest(failed_at, sent_at)),
-            day(sent_at) if sent_at else None,
-            day(delivered_at) if delivered_at else None,
+        in_window, is_inside = message.service_window, message.inside_free_entry
+        sent_day = day(sent_at)
+        return Ladder(
+            number.name,
+            country,
+            category,
+            template,
+            day(failed_at) if 0 < failed_at < sent_at else sent_day,
+            sent_day,
+            day(delivered_at),
             day(read_at) if read_at else None,
-            day(failed_at) if failed_at and not delivered_at else None,
+            None,
+            message.pricing_type,
+            message.billable,
+            int(window_open(number.times, sent_at)) if in_window == UNSAID else in_window,
+            int(inside) if is_inside == UNSAID else is_inside,
+            0,
         )
-        return (number.name, country_until(message, 0), category, template), days, detail
 
     def _incoming_key(self, number: str, at: int, country: str) -> RowKey:
         return (INCOMING_MESSAGES, 0, self._rules.calendar.day(at), number, country)
 
     def _add_conversation(self, differences: Differences, number: str, count: Count, times: int) -> None:
-        opened_at, country, conversation_type, category, word = count
-        dimensions = (self._rules.calendar.day(opened_at), number, country, conversation_type, category)
-        if word == TURNED_CHARGED:
+        day = self._rules.calendar.day(count.opened_at)
+        dimensions = (day, number, count.country, count.type, count.category)
+        if count.word == TURNED_CHARGED:
             _add(differences, (CONVERSATIONS, 1, *dimensions), -times)
             _add(differences, (CONVERSATIONS, 2, *dimensions), times)
         else:
             _add(differences, (CONVERSATIONS, 0, *dimensions), times)
-            _add(differences, (CONVERSATIONS, 2 if word == OPENED_CHARGED else 1, *dimensions), times)
+            _add(differences, (CONVERSATIONS, 2 if count.word == OPENED_CHARGED else 1, *dimensions), times)
 
     def _signs(self) -> Iterator[tuple[int, int, Sign]]:
         """Yield every unfolded sign of life, as evaluated."""
-        for item, (at, country, _, unfolded) in self._incoming.items():
-            if unfolded:
-                yield INCOMING, self._user.incoming[item].number, (at, country)
-        for item, view in self._messages.items():
-            if view.delivery:
-                yield DELIVERED, self._user.messages[item].number, (view.delivery.at, view.delivery.country)
+        for item, incoming in self._incoming.items():
+            if incoming.is_unfolded:
+                yield INCOMING, self._user.incoming[item].number, (incoming.at, incoming.country)
+        for item, message in self._messages.items():
+            if message.delivery:
+                yield (
+                    DELIVERED,
+                    self._user.messages[item].number,
+                    (message.delivery.at, message.delivery.country),
+                )
 
 
 def _sign(delivery: Delivery | None) -> Sign | None:
@@ -320,36 +364,58 @@ def _add(differences: Differences, key: RowKey, count: int) -> None:
 
 def _add_ladder(differences: Differences, ladder: Ladder, sign: int) -> None:
     """Add every row of a message."""
-    dimensions, days, _ = ladder
-    for measure, day in enumerate(days):
+    dimensions = _dimensions(ladder)
+    for measure, day in enumerate(_days(ladder)):
         if day is not None:
             _add(differences, (MESSAGES, measure, day, *dimensions), sign)
-    _add_detail(differences, ladder, sign)
+    detail = _detail(ladder)
+    if detail:
+        _add(differences, detail, sign)
 
 
 def _replace_ladder(differences: Differences, old: Ladder, new: Ladder) -> None:
     """Add the rows in which two ladders differ."""
-    dimensions, days, detail = new
-    if old[0] != dimensions:
+    dimensions = _dimensions(new)
+    if dimensions != _dimensions(old):
         _add_ladder(differences, old, -1)
         _add_ladder(differences, new, 1)
         return
-    for measure, (before, after) in enumerate(zip(old[1], days, strict=True)):
+    for measure, (before, after) in enumerate(zip(_days(old), _days(new), strict=True)):
         if before != after:
             if before is not None:
                 _add(differences, (MESSAGES, measure, before, *dimensions), -1)
             if after is not None:
                 _add(differences, (MESSAGES, measure, after, *dimensions), 1)
-    if old[2] != detail or old[1] != days:
-        _add_detail(differences, old, -1)
-        _add_detail(differences, new, 1)
+    detail_gone, detail = _detail(old), _detail(new)
+    if detail_gone != detail:
+        if detail_gone:
+            _add(differences, detail_gone, -1)
+        if detail:
+            _add(differences, detail, 1)
 
 
-def _add_detail(differences: Differences, ladder: Ladder, sign: int) -> None:
-    """Add the row of a delivery, or of a failure."""
-    dimensions, (_, _, delivered, _, failed), detail = ladder
-    if delivered is not None:
-        pricing = PRICING_TYPE_BY_CODE[detail[0]]
-        _add(differences, (DELIVERIES, 0, delivered, *dimensions, pricing, *detail[1:]), sign)
-    elif failed is not None:
-        _add(differences, (FAILURES, 0, failed, *dimensions, *detail), sign)
+def _dimensions(ladder: Ladder) -> tuple[str, str, str, int]:
+    return (ladder.number, ladder.country, ladder.category, ladder.template)
+
+
+def _days(ladder: Ladder) -> tuple[int | None, ...]:
+    """Return the days of a message's measures, in the order of their places."""
+    return (ladder.total, ladder.sent, ladder.delivered, ladder.read, ladder.not_delivered)
+
+
+def _detail(ladder: Ladder) -> RowKey | None:
+    """Return the row of a delivery, or of a failure."""
+    if ladder.delivered is not None:
+        return (
+            DELIVERIES,
+            0,
+            ladder.delivered,
+            *_dimensions(ladder),
+            PRICING_TYPE_BY_CODE[ladder.pricing_type],
+            ladder.billable,
+            ladder.service_window,
+            ladder.free_entry_point,
+        )
+    if ladder.not_delivered is not None:
+        return (FAILURES, 0, ladder.not_delivered, *_dimensions(ladder), ladder.error_code)
+    return None

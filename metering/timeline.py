@@ -8,20 +8,30 @@ before. Does not own the rules of the scan (``metering.conversations``) nor what
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
+
+import msgspec
 
 from metering.conversations import Conversation, Delivery, Scanner, ScanState, end_of_free_entry
 from metering.rules import DAY_SECONDS
+from metering.user import AccountRules
 
 SEGMENT_DELIVERIES_MAX = 64
 """A change in the middle scans half a segment on average; at the end, only what is new."""
 
 OPENED_FREE, OPENED_CHARGED, TURNED_CHARGED = range(3)
 
-Count = tuple[int, str, str, str, int]
-"""``(opened_at, country, type, category, word)``: a segment opened a conversation, free or charged, or it turned one
-that was opened free by an earlier segment into a charged one."""
+
+class Count(msgspec.Struct, frozen=True, gc=False):
+    """A segment opened a conversation, free or charged, or turned one that another opened free into a charged one."""
+
+    opened_at: int
+    country: str
+    type: str
+    category: str
+    word: int
+    """``OPENED_FREE``, ``OPENED_CHARGED`` or ``TURNED_CHARGED``."""
 
 
 class Segment:
@@ -32,8 +42,8 @@ class Segment:
     def __init__(self, deliveries: list[Delivery]) -> None:
         """Take deliveries that are still to be scanned."""
         self.deliveries = deliveries
-        self.counts: list[Count] = []
-        self.inside: list[bytes] = []
+        self.counts: tuple[Count, ...] = ()
+        self.inside: tuple[bytes, ...] = ()
         """Items delivered inside a free entry point."""
         self.end: ScanState | None = None
         self.scanned = 0
@@ -67,22 +77,20 @@ class Rescan:
 class Timeline:
     """The deliveries of one number, scanned."""
 
-    __slots__ = ("_dirty", "_free_entry_seconds_at", "_gone", "_referrals", "_start", "segments")
+    __slots__ = ("_dirty", "_gone", "_referrals", "_rules", "_start", "segments")
 
-    def __init__(
-        self, start: ScanState, referrals: list[int], free_entry_seconds_at: Callable[[int], int]
-    ) -> None:
+    def __init__(self, start: ScanState, referrals: list[int], rules: AccountRules) -> None:
         """Start without deliveries, from the state of a checkpoint.
 
         Args:
             start: where the scan stands.
             referrals: times of the unused referrals of the checkpoint.
-            free_entry_seconds_at: gives the length of a free entry point opened at an instant.
+            rules: of the account.
         """
         self._start = start
         self._referrals = sorted(referrals)
         """Times of the incoming messages that came from an ad, ascending."""
-        self._free_entry_seconds_at = free_entry_seconds_at
+        self._rules = rules
         self.segments = [Segment([])]
         """Never empty; only a sole segment may have no deliveries."""
         self._dirty: list[Segment] = []
@@ -166,7 +174,7 @@ class Timeline:
         if not segment.scanned or before is None:
             before = (self.segments[index - 1].end if index else None) or self._start
             change.take_back(segment)
-            segment.counts, segment.inside = [], []
+            segment.counts, segment.inside = (), ()
         scanner = Scanner(before, self._referrals, self._end_of_free_entry)
         deliveries = segment.deliveries
         for position in range(segment.scanned, len(deliveries)):
@@ -176,8 +184,8 @@ class Timeline:
         for count in counts:
             change.add(count, 1)
         change.inside_new += scanner.inside
-        segment.counts += counts
-        segment.inside += scanner.inside
+        segment.counts += tuple(counts)
+        segment.inside += tuple(scanner.inside)
         segment.scanned = len(deliveries)
         end = scanner.state(deliveries[-1].at) if deliveries else None
         goes_on = end != segment.end
@@ -198,7 +206,8 @@ class Timeline:
         return max(0, bisect_left(self.segments, at, key=_first_at) - 1)
 
     def _end_of_free_entry(self, opener: Delivery) -> int:
-        return end_of_free_entry(self._from(opener), self._free_entry_seconds_at(opener.at))
+        seconds = self._rules.regime_at(opener.at).free_entry_point_seconds
+        return end_of_free_entry(self._from(opener), seconds)
 
     def _from(self, opener: Delivery) -> Iterator[Delivery]:
         """Yield a delivery and all after it."""
@@ -280,4 +289,4 @@ def _opened(conversation: Conversation) -> Count:
 
 
 def _count(conversation: Conversation, word: int) -> Count:
-    return (conversation.opened_at, conversation.country, conversation.type, conversation.category, word)
+    return Count(conversation.opened_at, conversation.country, conversation.type, conversation.category, word)

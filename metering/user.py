@@ -28,7 +28,7 @@ from metering.conversations import (
     Scan,
     scan,
 )
-from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS, Regimes
+from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS, RegimeRow, Regimes
 from metering.state import (
     CATEGORY_BY_CODE,
     NO_CATEGORY,
@@ -90,6 +90,10 @@ class AccountRules:
 
     calendar: Calendar
     regimes: Regimes
+
+    def regime_at(self, instant: int) -> RegimeRow:
+        """Return the regime in force at an instant."""
+        return self.regimes.at(self.calendar.day(instant))
 
 
 @dataclass(slots=True)
@@ -214,7 +218,7 @@ def view_number(user: User, number: int, rules: AccountRules, until: int = 1 << 
     for item, message in user.messages.items():
         at = message.delivered_at
         if message.number == number and at and since <= at < until:
-            regime = rules.regimes.at(rules.calendar.day(at))
+            regime = rules.regime_at(at)
             seconds[at] = regime.free_entry_point_seconds
             in_window = message.service_window
             deliveries.append(
