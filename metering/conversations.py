@@ -107,7 +107,7 @@ def scan(
     )
 
 
-class ScanState(NamedTuple):
+class ScanState(msgspec.Struct, frozen=True, gc=False):
     """Where a scan stands between two deliveries, as a value: two scans that stand alike go on alike.
 
     What can have no effect on any later delivery is left out, so that equal futures mean equal states.

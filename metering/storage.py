@@ -105,6 +105,8 @@ def _bucket_key(prefix: bytes, bits: int, index: int) -> bytes:
 class UserRecord:
     """A user's stored form: knows which pieces were read and writes back only what changed."""
 
+    __slots__ = ("_buckets", "bits", "prefix", "user")
+
     def __init__(
         self, prefix: bytes, stored: bytes | None, read: Callable[[list[bytes]], list[bytes | None]]
     ):

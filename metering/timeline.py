@@ -94,7 +94,7 @@ class Timeline:
         self.segments = [Segment([])]
         """Never empty; only a sole segment may have no deliveries."""
         self._dirty: list[Segment] = []
-        self._gone: list[Segment] = []
+        self._gone: tuple[Segment, ...] = ()
         """Segments that lost their last delivery since the last scan."""
 
     @property
@@ -157,7 +157,7 @@ class Timeline:
                 if not pending or pending[-1] != following:
                     pending.append(following)
         self._dirty.clear()
-        self._gone.clear()
+        self._gone = ()
         return change
 
     def counts(self) -> Iterator[Count]:
@@ -240,7 +240,7 @@ class Timeline:
         segment = self.segments.pop(index)
         if segment.dirty:
             self._dirty.remove(segment)
-        self._gone.append(segment)
+        self._gone += (segment,)
         if index < len(self.segments):
             self._mark(self.segments[index])
 

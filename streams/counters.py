@@ -94,10 +94,10 @@ class Counters:
 
     def _cell(self, account: str, named: RowKey, opened: list[_Row]) -> _Cell:
         """Return a cell; its row, when it is new to the cache, is still to be read."""
-        family, place, *dimensions = named
+        family, place = named[0], named[1]
         assert isinstance(family, int)
         assert isinstance(place, int)
-        key = (family, dimensions[0], account, *dimensions[1:])
+        key = (family, named[2], account, *named[3:])
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = _Row(encode_key(key), [0] * _MEASURE_COUNTS[family])
