@@ -9,7 +9,6 @@ Owns the layout and the storage encoding of the ``users`` table; does not own th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -169,14 +168,24 @@ class UserRecord:
         )
         result: Writes = dict.fromkeys(old)
         self.bits = bits
-        self._buckets = {}
+        self._buckets = self._distributed()
         result[head_key(self.prefix)] = self._head(item_count)
         if bits:
-            for item in chain(self.user.messages, self.user.incoming):
-                self._place(item)
             for index in range(1 << bits):
                 result[_bucket_key(self.prefix, bits, index)] = self._encoded(index)
         return result
+
+    def _distributed(self) -> dict[int, Bucket]:
+        """Return all items of the user by bucket; none while they lie in the head."""
+        bits = self.bits
+        if not bits:
+            return {}
+        buckets = {index: Bucket({}, {}) for index in range(1 << bits)}
+        for item, message in self.user.messages.items():
+            buckets[bucket_index(item, bits)].messages[item] = message
+        for item, entry in self.user.incoming.items():
+            buckets[bucket_index(item, bits)].incoming[item] = entry
+        return buckets
 
     def _head(self, item_count: int) -> bytes:
         if self.bits:
