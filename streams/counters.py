@@ -53,12 +53,17 @@ def decode_value(stored: bytes) -> tuple[int, tuple[int, ...]]:
 class _Row(msgspec.Struct, gc=False):
     """A row in the cache."""
 
+    key: CounterKey
     stored_key: bytes
     measures: list[int]
 
 
-_Cell = tuple[CounterKey, list[int], int]
-"""Where a difference is added: the row's key, the row's measures, and the place among them."""
+class _Cell(msgspec.Struct, frozen=True, gc=False):
+    """Where a difference is added."""
+
+    row: _Row
+    place: int
+    """Among the row's measures."""
 
 
 class Counters:
@@ -74,23 +79,24 @@ class Counters:
     def add(self, account: str, differences: Mapping[RowKey, int], changed: set[CounterKey]) -> None:
         """Add one user's differences and note the rows changed. The rows must have been loaded."""
         cells = self._cells[account]
-        for row, difference in differences.items():
-            key, measures, place = cells[row]
-            measures[place] += difference
-            changed.add(key)
+        for named, difference in differences.items():
+            cell = cells[named]
+            row = cell.row
+            row.measures[cell.place] += difference
+            changed.add(row.key)
 
     def load(self, changes: Iterable[tuple[str, Mapping[RowKey, int]]]) -> None:
         """Bring the rows that users' differences, by account, will touch into the cache."""
         opened: list[_Row] = []
         for account, differences in changes:
             cells = self._cells.setdefault(account, {})
-            for row in differences:
-                if row not in cells:
-                    cells[row] = self._cell(account, row, opened)
+            for named in differences:
+                if named not in cells:
+                    cells[named] = self._cell(account, named, opened)
         stored = self._store.get_many(Table.COUNTERS, [row.stored_key for row in opened])
-        for new, value in zip(opened, stored, strict=True):
+        for row, value in zip(opened, stored, strict=True):
             if value is not None:
-                new.measures[:] = decode_value(value)[1]
+                row.measures[:] = decode_value(value)[1]
 
     def _cell(self, account: str, named: RowKey, opened: list[_Row]) -> _Cell:
         """Return a cell; its row, when it is new to the cache, is still to be read."""
@@ -100,9 +106,9 @@ class Counters:
         key = (family, named[2], account, *named[3:])
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = _Row(encode_key(key), [0] * _MEASURE_COUNTS[family])
+            row = self._rows[key] = _Row(key, encode_key(key), [0] * _MEASURE_COUNTS[family])
             opened.append(row)
-        return key, row.measures, place
+        return _Cell(row, place)
 
     def values(self, key: CounterKey) -> tuple[int, ...]:
         """Return the measures of a loaded row."""
