@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from streams.kafka.connection import KafkaConnection
 from streams.records import Append, LastOffsets, Record
+
+_CLOSE_SECONDS_MAX = 10.0
 
 
 class KafkaAppender:
@@ -98,5 +101,7 @@ class KafkaAppender:
         await failed.stop()
 
     async def close(self) -> None:
-        """Hang up after what is under way."""
-        await self._producer.stop()
+        """Hang up after what is under way, or after a while if the cluster does not answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS_MAX):
+                await self._producer.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -19,6 +20,7 @@ from streams.log import SourcePosition
 from streams.records import Append, LastOffsets, Record
 
 _COMMIT_SECONDS_MAX = 60.0
+_CLOSE_SECONDS_MAX = 5.0
 
 
 class CommitFailed(RuntimeError):
@@ -99,12 +101,23 @@ class KafkaPartitionWriter:
             while record is not None and _taken(batch, record):
                 record = next(records, None)
             count = batch.record_count()
-            sent.append((await self._producer.send_batch(batch, topic, partition=append.partition), count))
+            future = await self._producer.send_batch(batch, topic, partition=append.partition)
+            # A commit that failed elsewhere does not come to await it.
+            future.add_done_callback(_look_at)
+            sent.append((future, count))
         return sent
 
     async def close(self) -> None:
         """See ``PartitionWriter.close``."""
-        await self._producer.stop()
+        # With a broker that does not answer this would wait for ever; whoever takes over fences us anyway.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS_MAX):
+                await self._producer.stop()
+
+
+def _look_at(future: asyncio.Future[RecordMetadata]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _taken(batch: BatchBuilder, record: Record) -> bool:
