@@ -25,6 +25,7 @@ from sinks.clickhouse.client import ClickHouseRefused, ClientPool, open_client
 from sinks.clickhouse.migrations import pending
 from sinks.clickhouse.reader import Filters, run_query
 from sinks.clickhouse.writer import ClickHouseWriter
+from streams.guard import Acceptance, acceptance_append
 from streams.kafka.appender import KafkaAppender
 from streams.kafka.connection import KafkaConnection
 from streams.kafka.installation import ensure_installation
@@ -134,7 +135,10 @@ class ClusterEngine:
                     moved_at = self._clock.monotonic_seconds()
             if missing:
                 if self._clock.monotonic_seconds() - moved_at > _SILENT_SECONDS:
-                    _log.warning("still waiting for partitions %s: is a worker running?", sorted(missing))
+                    _log.warning(
+                        "still waiting for partitions %s; is a worker running, and ready by its /readyz?",
+                        sorted(missing),
+                    )
                     moved_at = self._clock.monotonic_seconds()
                 await asyncio.sleep(_POLL_SECONDS)
 
@@ -149,6 +153,10 @@ class ClusterEngine:
     async def replay(self, ids: list[int]) -> Intake:
         """See ``Engine.replay``."""
         return await self._dead_letters.replay(ids)
+
+    async def accept(self, topic: str, partition: int) -> None:
+        """See ``Engine.accept``."""
+        await self._append([acceptance_append(Acceptance(topic, partition), self._clock.now_ms())])
 
     async def close(self) -> None:
         """See ``Engine.close``."""

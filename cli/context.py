@@ -35,6 +35,7 @@ from streams.accounts import RulesChanged
 from streams.embedded.log import LogFailed, LogOwned
 from streams.kafka.topics import TopicsUnfit
 from streams.processor import StateMismatch
+from streams.worker import PartitionStopped
 
 P = ParamSpec("P")
 _OWNER_WAIT_SECONDS = 15
@@ -42,6 +43,19 @@ _OWNER_WAIT_SECONDS = 15
 
 class UnreadableInput(Exception):
     """An input file cannot be read to its end; what was read before is in the log."""
+
+
+class WorkerFailed(Exception):
+    """The worker inside a verb's own node stopped, so that what the verb took is durable but not counted."""
+
+    def __init__(self, failure: BaseException) -> None:
+        """Take what ended it; a fault of ours is named by its type, as its message alone may say little."""
+        reason = (
+            str(failure) if isinstance(failure, EXPECTED_ERRORS) else f"{type(failure).__name__}: {failure}"
+        )
+        super().__init__(
+            f"the worker failed: {reason}. What was taken is kept in the log and is counted once the worker runs again"
+        )
 
 
 # Errors that say themselves what to do; anything else is a fault of ours and shows its traceback.
@@ -58,7 +72,9 @@ EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     BrokenParts,
     Unanswerable,
     UnreadableInput,
+    WorkerFailed,
     KafkaAway,
+    PartitionStopped,
     TopicsUnfit,
     KafkaError,
     LookupError,
@@ -131,17 +147,34 @@ async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncItera
         finally:
             await engine.close()
         return
-    settle()
-    # Other verbs work meanwhile: a long ingest answers them as ``run`` would.
-    owner = OwnerServer(engine, settings.data)
-    owner.start()
-    try:
+    async with _owned(engine, settings.data):
         if catch_up:
             await engine.catch_up()
         yield engine
-    finally:
-        await owner.stop()
-        await engine.close()
+
+
+@asynccontextmanager
+async def _owned(node: Node, data: Path) -> AsyncIterator[None]:
+    """Let other verbs work with our node meanwhile: a long ingest answers them as ``run`` would.
+
+    Raises:
+        WorkerFailed: the node's worker stopped, whether or not the verb noticed.
+    """
+    settle()
+    owner = OwnerServer(node, data)
+    owner.start()
+    try:
+        try:
+            yield
+        finally:
+            await owner.stop()
+            await node.close()
+    except RuntimeError as error:
+        # What waited for the worker says only that it failed.
+        if error.__cause__ is None or error.__cause__ is not node.worker.failure:
+            raise
+    if node.worker.failure is not None:
+        raise WorkerFailed(node.worker.failure) from node.worker.failure
 
 
 async def _open_engine(settings: Settings) -> RemoteEngine | Node:

@@ -77,6 +77,22 @@ async def replay(
         click.echo(f"  {refusal.replace('line', 'letter', 1)}", err=True)
 
 
+@dlq.command("accept")
+@click.option("--partition", type=click.IntRange(0), help="Only this partition (default: every stopped one).")
+@click.option("--topic", default="", help="Only of this topic, such as events or webhooks.")
+@common_options
+@run_async
+async def accept(partition: int | None, topic: str, config: Path | None, data: Path | None) -> None:
+    """Let partitions go on that have stopped because too much was refused.
+
+    Look first at what they refuse (`/readyz` and the log say why, `dlq list` shows what came before): what is accepted
+    goes to the dead letter, from where `dlq replay` can bring it back.
+    """
+    async with engine_of(settings_of(config, data)) as engine:
+        await engine.accept(topic, -1 if partition is None else partition)
+    click.echo("accepted; stopped partitions go on within a second", err=True)
+
+
 async def _all(engine: Engine) -> list[DeadLetterRow]:
     letters: list[DeadLetterRow] = []
     while page := await engine.dead_letters(letters[-1].id if letters else -1, _PAGE):

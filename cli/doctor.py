@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from cli.context import EXPECTED_ERRORS, common_options, engine_of, run_async
+from cli.doctor_cluster import cluster_findings
 from cli.engine import Engine
+from cli.findings import Finding
 from runtime.settings import Settings, SettingsError, check_roles, load_settings
 
 _FREE_BYTES_MIN = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check; ``advice`` is empty where all is well."""
-
-    subject: str
-    state: str
-    advice: str = ""
 
 
 @click.command("doctor")
@@ -68,6 +60,8 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 async def _engine_findings(settings: Settings) -> list[Finding]:
     try:
+        if settings.kafka_servers:
+            return await cluster_findings(settings)
         async with engine_of(settings) as engine:
             return [finding async for finding in _look(engine)]
     except EXPECTED_ERRORS as error:

@@ -82,6 +82,10 @@ class Engine(Protocol):
         """Send dead letters through the parser again; what is refused again becomes a new dead letter."""
         ...
 
+    async def accept(self, topic: str, partition: int) -> None:
+        """Let stopped partitions go on; "" = of any topic, -1 = any partition."""
+        ...
+
     async def close(self) -> None:
         """Let go: stop the node if it was started for this verb, else only hang up."""
         ...

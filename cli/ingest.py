@@ -1,28 +1,26 @@
 """``ingest``: feed files through the same path as the gateway's webhooks.
 
-Owns reading, decompression, progress and the report. While it runs, the cuts of the accounts it sees are held, so
-that a backfill in any order is exact (metering.md §6).
+Owns reading, progress and the report; ``cli.archives`` unpacks. While it runs, the cuts of the accounts it sees are
+held, so that a backfill in any order is exact (metering.md §6).
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import IO
+from types import TracebackType
 
 import click
-import zstandard
 
+from cli.archives import ByteStream, open_input
 from cli.context import UnreadableInput, common_options, engine_of, run_async, settings_of
 from cli.engine import Engine, InputFormat, Intake
-from runtime.clock import SystemClock
-from schemas.refusing import UnparseableBody, load_json
+from schemas.refusing import Refused, UnparseableBody, key_text, load_json
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_LINES = 5_000
@@ -68,39 +66,67 @@ async def ingest(
     if missing:
         raise click.UsageError(f"no such file: {', '.join(missing)}")
     async with engine_of(settings) as engine:
-        holds = _Holds(engine) if hold else None
-        total = Intake()
-        for path in files:
-            total.add(await _ingest_file(engine, path, input_format, holds))
-        if holds is not None:
-            await holds.release()
+        if hold:
+            async with _Holds(engine) as holds:
+                total = await _ingest_files(engine, files, input_format, holds)
+        else:
+            total = await _ingest_files(engine, files, input_format, None)
         if wait:
             await engine.wait_flushed(await engine.positions())
     _report(total)
 
 
 class _Holds:
-    """Holds the cut of every account that the lines name, from before its first line, and renews the holds."""
+    """Holds the cut of every account that the lines name, from before its first line to the end of the block.
+
+    A hold ends by itself a day after it was last heard of, so the holds are renewed every hour, however rarely lines
+    come. A renewal that fails ends the block with its error: what comes later could be set aside as late. So does an
+    error inside the block, and then the holds run out by themselves: the file may be fed again before.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._id = uuid.uuid4().hex
         self._accounts: set[str] = set()
-        self._clock = SystemClock()
-        self._renewed_at = self._clock.monotonic_seconds()
+        self._ended = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> _Holds:
+        await self._group.__aenter__()
+        self._group.create_task(self._renew(), name="renew-holds")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            # One thing failed; what else did was only cancelled for it.
+            raise group.exceptions[0] from None
+        # A renewal under way has come to its end: none can follow the release.
+        if error is None and self._accounts:
+            await self._engine.hold(sorted(self._accounts), self._id, release=True)
+
+    async def _renew(self) -> None:
+        while not await self._ended_within(_RENEW_SECONDS):
+            if self._accounts:
+                await self._engine.hold(sorted(self._accounts), self._id, release=False)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def see(self, lines: list[bytes], input_format: InputFormat) -> None:
+        """Hold the accounts that are new in these lines."""
         new = {account for line in lines for account in _accounts(line, input_format)} - self._accounts
-        self._accounts |= new
-        now = self._clock.monotonic_seconds()
-        if now - self._renewed_at > _RENEW_SECONDS:
-            new, self._renewed_at = self._accounts, now
         if new:
             await self._engine.hold(sorted(new), self._id, release=False)
-
-    async def release(self) -> None:
-        if self._accounts:
-            await self._engine.hold(sorted(self._accounts), self._id, release=True)
+            self._accounts |= new
 
 
 def _accounts(line: bytes, input_format: InputFormat) -> Iterator[str]:
@@ -109,24 +135,33 @@ def _accounts(line: bytes, input_format: InputFormat) -> Iterator[str]:
         body = load_json(line)
     except UnparseableBody:
         return
-    if not isinstance(body, dict):
-        body = {"entry": body} if isinstance(body, list) else {}
-    if input_format == "canonical":
-        found = [
-            body.get("account"),
-            *(e.get("account") for e in body.get("entry", []) if isinstance(e, dict)),
-        ]
-    else:
-        entries = body.get("entry")
-        found = [e.get("id") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-    for account in found:
-        if isinstance(account, str | int) and account and "\0" not in str(account):
-            yield str(account)
+    name, updates = ("account", body) if input_format == "canonical" else ("id", _entries(body))
+    for update in updates if isinstance(updates, list) else [updates]:
+        try:
+            # The parsers' own reading: an account that they take has a hold, under the same name.
+            account = key_text(update.get(name), name) if isinstance(update, dict) else None
+        except Refused:
+            continue
+        if account is not None:
+            yield account
+
+
+def _entries(body: object) -> object:
+    return body.get("entry") if isinstance(body, dict) else None
+
+
+async def _ingest_files(
+    engine: Engine, files: Iterable[Path], input_format: InputFormat, holds: _Holds | None
+) -> Intake:
+    total = Intake()
+    for path in files:
+        total.add(await _ingest_file(engine, path, input_format, holds))
+    return total
 
 
 async def _ingest_file(engine: Engine, path: Path, input_format: InputFormat, holds: _Holds | None) -> Intake:
     total = Intake()
-    with _open(path) as stream, _Progress(str(path)) as progress:
+    with closing(_open(path)) as stream, _Progress(str(path)) as progress:
         async for lines in _chunks(stream):
             if holds is not None:
                 await holds.see(lines, input_format)
@@ -135,20 +170,14 @@ async def _ingest_file(engine: Engine, path: Path, input_format: InputFormat, ho
     return total
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    if str(path) == "-":
-        return click.get_binary_stream("stdin")
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    if path.suffix == ".zst":
-        reader = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True, closefd=True
-        )
-        return io.BufferedReader(reader)
-    return path.open("rb")
+def _open(path: Path) -> ByteStream:
+    try:
+        return open_input(path)
+    except (EOFError, OSError) as error:
+        raise UnreadableInput(str(error)) from error
 
 
-async def _chunks(stream: IO[bytes] | gzip.GzipFile) -> AsyncIterator[list[bytes]]:
+async def _chunks(stream: ByteStream) -> AsyncIterator[list[bytes]]:
     """Yield lists of whole lines as they come: a slow pipe is not waited for, a fast file comes in large pieces.
 
     The stream is read in a thread of its own, so that waiting for input holds up nothing else; the thread does not
@@ -159,12 +188,16 @@ async def _chunks(stream: IO[bytes] | gzip.GzipFile) -> AsyncIterator[list[bytes
 
     def read() -> None:
         try:
-            while piece := stream.read1(_CHUNK_BYTES):  # type: ignore[union-attr]
+            while piece := stream.read1(_CHUNK_BYTES):
                 asyncio.run_coroutine_threadsafe(pieces.put(piece), loop).result()
             end: bytes | Exception = b""
         except Exception as error:  # a broken archive, a disk that fails: told to whoever waits
             end = error
-        asyncio.run_coroutine_threadsafe(pieces.put(end), loop)
+        last = pieces.put(end)
+        try:
+            asyncio.run_coroutine_threadsafe(last, loop)
+        except RuntimeError:  # the loop is closed: the verb has failed and nobody waits any more
+            last.close()
 
     threading.Thread(target=read, name="input", daemon=True).start()
     rest = b""

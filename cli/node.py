@@ -14,7 +14,7 @@ from pathlib import Path
 from cli.dead_letters import DeadLetters
 from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
-from cli.observers import sample_gauges, worker_observers
+from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import reading_of, worker_options
 from runtime.clock import Clock
 from runtime.metrics import Metrics
@@ -27,6 +27,7 @@ from sinks.clickhouse.writer import ClickHouseWriter
 from streams.embedded.log import EmbeddedLog
 from streams.embedded.port import EmbeddedWorkerLog
 from streams.embedded.transport import register_log, unregister_log
+from streams.guard import Acceptance, acceptance_append
 from streams.records import Append, LastOffsets
 from streams.worker import Worker
 
@@ -164,6 +165,10 @@ class Node:
         """See ``Engine.replay``."""
         return await self._dead_letters.replay(ids)
 
+    async def accept(self, topic: str, partition: int) -> None:
+        """See ``Engine.accept``."""
+        await self._append([acceptance_append(Acceptance(topic, partition), self.clock.now_ms())])
+
     def sample_gauges(self) -> None:
         """Bring the gauges up to date."""
         sample_gauges(self.metrics, self.worker, self.clock.now_ms())
@@ -176,8 +181,7 @@ class Node:
             self.log.check()
         except Exception as error:
             log_fault = str(error)
-        worker_fault = str(self.worker.failure or "stopped") if self.worker.failed.is_set() else ""
-        return {"log": log_fault, "worker": worker_fault}
+        return {"log": log_fault, **worker_readiness(self.worker)}
 
     async def close(self) -> None:
         """Stop everything in order; what is not flushed yet is owed at the next start."""

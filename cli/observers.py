@@ -56,6 +56,20 @@ def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
     for partition, sample in worker.lag(now_ms).items():
         metrics.lag_records.labels(str(partition)).set(sample.records)
         metrics.lag_seconds.labels(str(partition)).set(sample.seconds)
+        used = sample.seconds / worker.options.events_seconds
+        metrics.retention_used_ratio.labels(str(partition)).set(used)
     metrics.flush_age_seconds.set(worker.flush_age_seconds(now_ms))
     for table, count in worker.state_records().items():
         metrics.state_records.labels(table).set(count)
+
+
+def worker_readiness(worker: Worker) -> dict[str, str]:
+    """Return why a worker is not ready, by component; an empty text = ready.
+
+    A worker without a partition is ready: there may be more workers than partitions.
+    """
+    if worker.failed.is_set():
+        return {"worker": str(worker.failure or "stopped")}
+    opening = worker.opening()
+    waiting = f"partitions {opening} are being restored" if opening else ""
+    return {"worker": waiting, **worker.stops()}

@@ -6,6 +6,7 @@ from metering.calendar import ZoneRules
 from metering.rules import DAY_SECONDS, shipped_regimes
 from runtime.settings import Settings
 from streams.flusher import FlushLimits
+from streams.guard import RefusalLimits
 from streams.kafka.connection import KafkaConnection
 from streams.normalize import Reading
 from streams.opening import WorkerOptions
@@ -58,6 +59,7 @@ def worker_options(settings: Settings) -> WorkerOptions:
         ),
         flush_limits=FlushLimits(worker.flush_interval_ms / 1000, worker.flush_rows_max),
         reading=reading_of(settings),
+        refusal_limits=RefusalLimits(worker.refused_run_max, worker.refused_ratio_max, worker.refused_window),
         events_seconds=settings.kafka.events_retention_days * DAY_SECONDS,
         dead_letter_seconds=settings.dead_letter_retention_days * DAY_SECONDS,
         dead_letter_bytes=settings.dead_letter_bytes_max,

@@ -44,6 +44,13 @@ class HoldCall(msgspec.Struct):
     release: bool
 
 
+class AcceptCall(msgspec.Struct):
+    """Arguments of ``Engine.accept``."""
+
+    topic: str
+    partition: int
+
+
 class QueryCall(msgspec.Struct):
     """Arguments of ``Engine.query``."""
 
@@ -90,6 +97,10 @@ def create_owner_app(engine: Engine) -> Starlette:
     async def dead_letters(call: DeadLettersCall) -> object:
         return await engine.dead_letters(call.after, call.limit)
 
+    async def accept(call: AcceptCall) -> object:
+        await engine.accept(call.topic, call.partition)
+        return None
+
     async def replay(call: list[int]) -> object:
         return await engine.replay(call)
 
@@ -102,6 +113,7 @@ def create_owner_app(engine: Engine) -> Starlette:
             _route("query", QueryCall, query),
             _route("dead-letters", DeadLettersCall, dead_letters),
             _route("replay", list[int], replay),
+            _route("accept", AcceptCall, accept),
         ]
     )
 

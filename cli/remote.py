@@ -10,7 +10,16 @@ import httpx
 import msgspec
 
 from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
-from cli.owner import DeadLettersCall, Failure, HoldCall, IngestCall, QueryCall, short_address, socket_path
+from cli.owner import (
+    AcceptCall,
+    DeadLettersCall,
+    Failure,
+    HoldCall,
+    IngestCall,
+    QueryCall,
+    short_address,
+    socket_path,
+)
 from sinks.clickhouse.reader import Filters
 
 Answer = TypeVar("Answer")
@@ -71,6 +80,10 @@ class RemoteEngine:
     async def replay(self, ids: list[int]) -> Intake:
         """See ``Engine.replay``."""
         return await self._call("replay", ids, Intake)
+
+    async def accept(self, topic: str, partition: int) -> None:
+        """See ``Engine.accept``."""
+        await self._call("accept", AcceptCall(topic, partition), type(None))
 
     async def close(self) -> None:
         """Hang up."""

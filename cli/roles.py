@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.node import Node
-from cli.observers import sample_gauges, worker_observers
+from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import worker_options
 from cli.owner import OwnerServer
 from gateway.batching import BatchingAppender, BatchingLimits
@@ -117,7 +117,7 @@ async def _kafka_worker(
         await in_thread(check_schema, clients)
         await worker.start()
         sampling = asyncio.create_task(_sample(metrics, worker, clock), name="sample")
-        yield Roles(lambda: _worker_readiness(worker), worker=worker)
+        yield Roles(lambda: worker_readiness(worker), worker=worker)
     finally:
         if sampling is not None:
             sampling.cancel()
@@ -130,14 +130,6 @@ async def _sample(metrics: Metrics, worker: Worker, clock: Clock) -> None:
     while True:
         sample_gauges(metrics, worker, clock.now_ms())
         await asyncio.sleep(_SAMPLE_SECONDS)
-
-
-def _worker_readiness(worker: Worker) -> dict[str, str]:
-    """A worker without a partition is ready: there may be more workers than partitions."""
-    if worker.failed.is_set():
-        return {"worker": str(worker.failure or "stopped")}
-    opening = worker.opening()
-    return {"worker": f"partitions {opening} are being restored" if opening else ""}
 
 
 def _batching(

@@ -5,14 +5,17 @@ Owns effective-dated zones and day arithmetic. Days count from 1970-01-01, month
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+
+from schemas.time_zones import ZoneInfo
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 HOUR_SECONDS = 3600
+_OFFSET_STEP_SECONDS = 6 * HOUR_SECONDS
+"""No zone has changed its offset twice within so short a time, nor will any that people live by."""
 _CACHED_HOURS_MAX = 1 << 16
 
 ZoneRules = tuple[tuple[str, str], ...]
@@ -74,6 +77,10 @@ class Calendar:
         """Return the local month of an instant."""
         return month_of_day(self.day(instant))
 
+    def offset_changes(self, since: int, until: int) -> tuple[tuple[int, int], ...]:
+        """Return ``(instant, seconds east of UTC from then on)`` for [``since``, ``until``), the first at ``since``."""
+        return _offset_changes(tuple(self._zones), tuple(self._starts), since, until)
+
     def _look_up(self, instant: int, hour: int) -> tuple[int, bool]:
         """Return the day, and whether every instant of the UTC hour falls on that day.
 
@@ -100,6 +107,30 @@ class Calendar:
 def _month_start(month: str, zone: ZoneInfo) -> int:
     year, month_number = month.split("-")
     return int(datetime(int(year), int(month_number), 1, tzinfo=zone).timestamp())
+
+
+@lru_cache(maxsize=1 << 12)
+def _offset_changes(
+    zones: tuple[ZoneInfo, ...], starts: tuple[int, ...], since: int, until: int
+) -> tuple[tuple[int, int], ...]:
+    # Cached by the zones themselves, not by their names: most accounts share them.
+    def offset(instant: int) -> int:
+        local = datetime.fromtimestamp(instant, zones[bisect_right(starts, instant)])
+        distance = local.utcoffset()
+        assert distance is not None, "a time in a zone has an offset"
+        return int(distance.total_seconds())
+
+    changes = [(since, offset(since))]
+    for unchanged in range(since, until, _OFFSET_STEP_SECONDS):
+        last = min(unchanged + _OFFSET_STEP_SECONDS, until - 1)
+        while offset(last) != changes[-1][1]:
+            known = changes[-1][1]
+            # The first instant of another offset lies after the known one and not after the last.
+            change = bisect_left(
+                range(last), True, max(unchanged, changes[-1][0]), key=lambda at: offset(at) != known
+            )
+            changes.append((change, offset(change)))
+    return tuple(changes)
 
 
 def rules_agree_until(old: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]], instant: int) -> bool:

@@ -146,6 +146,7 @@ def message_of(event: Event, number: int) -> Message:
         message.read = at
     elif kind == "failed":
         message.failed = at
+        # A code of 0 that was said counts as none (metering.md §2).
         if event.error_code:
             message.error_at, message.error_code = at, event.error_code
     if event.user_phone:

@@ -75,6 +75,11 @@ class Metrics:
         self.lag_seconds = self._gauge(
             "lag_seconds", "Age of the oldest record not yet committed, by partition.", "partition"
         )
+        self.retention_used_ratio = self._gauge(
+            "retention_used_ratio",
+            "Age of the oldest record not yet committed, as a share of how long the log keeps it.",
+            "partition",
+        )
         self.partition_ready = self._gauge(
             "partition_ready",
             "1 if the partition is metered, 0 while it is restored or stopped.",

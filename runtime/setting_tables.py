@@ -9,7 +9,6 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from zoneinfo import available_timezones
 
 import orjson
 from pydantic import (
@@ -21,6 +20,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from schemas.time_zones import available_timezones
 
 ZoneRules = tuple[tuple[str, str], ...]
 
@@ -173,6 +174,13 @@ class WorkerSettings(Table):
     expired_hash_days: Annotated[
         int, Field(ge=1, le=3660, description="memory of dropped messages, days")
     ] = 400
+    refused_run_max: Annotated[
+        int, Field(ge=0, description="refused in a row, then the partition stops; 0 = never, updates")
+    ] = 1000
+    refused_ratio_max: Annotated[
+        float, Field(gt=0, le=1, description="refused share of the window, then the partition stops")
+    ] = 0.5
+    refused_window: Annotated[int, Field(ge=10, description="updates that the share is taken of")] = 5000
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

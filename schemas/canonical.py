@@ -26,9 +26,9 @@ from schemas.events import (
     Provider,
     Refusal,
 )
+from schemas.limits import CONVERSATION_ORIGIN_LENGTH_MAX, ERROR_CODE_LIMIT
 from schemas.redact import without_text
 from schemas.refusing import (
-    ERROR_CODE_LIMIT,
     Refused,
     UnparseableBody,
     check_update_limit,
@@ -47,7 +47,6 @@ from schemas.refusing import (
 __all__ = ["EVENTS_PER_BODY_MAX", "UnparseableBody", "parse"]
 
 EVENTS_PER_BODY_MAX = 1_000
-CONVERSATION_ORIGIN_LENGTH_MAX = 64
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
 

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiokafka.partitioner import murmur2
+from msgspec import Meta
 
-from schemas.events import Event
+from schemas.events import Event, Key
+from schemas.limits import FUTURE_TOLERANCE_SECONDS, TIMESTAMP_LIMIT
 
 BATCH_TAG = 0x01
 CONTROL_TAG = 0x02
@@ -28,6 +30,8 @@ JSON_TAG = 0x7B
 
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(list[Event])
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises on bytes that are no record: half of a surrogate pair and nesting without end, too."""
 
 
 class Control(msgspec.Struct, frozen=True, array_like=True):
@@ -38,16 +42,19 @@ class Control(msgspec.Struct, frozen=True, array_like=True):
     """
 
     action: Literal["hold", "release"]
-    account: str
-    hold_id: str
-    expires_at: int = 0
+    account: Key
+    hold_id: Key
+    expires_at: Annotated[int, Meta(ge=0, lt=TIMESTAMP_LIMIT)] = 0
 
 
 _control_decoder = msgspec.msgpack.Decoder(Control)
 
 
 class UnreadableRecord(ValueError):
-    """The record's bytes are not any of the known layouts; the record goes to the dead letter as malformed."""
+    """The record is not of any of the known layouts, or holds an event that no parser lets in.
+
+    It goes to the dead letter as malformed, all of it: what wrote one such event was no producer of ours.
+    """
 
 
 def encode_batch(events: Sequence[Event]) -> bytes:
@@ -64,24 +71,47 @@ def decode_batch(record: bytes) -> list[Event]:
     """Return the events of a batch record.
 
     Raises:
-        UnreadableRecord: the bytes after the tag are not a list of events.
+        UnreadableRecord: the bytes after the tag are not a list of events, or one of these is outside the limits that
+            parsers keep: without a user, from the future of its receiver, before 2009, too long, out of range.
     """
     try:
-        return _batch_decoder.decode(memoryview(record)[1:])
-    except msgspec.MsgspecError as error:
+        events = _batch_decoder.decode(memoryview(record)[1:])
+    except _UNREADABLE as error:
         raise UnreadableRecord(f"batch record: {error}") from error
+    for position, event in enumerate(events):
+        fault = _fault_of(event)
+        if fault is not None:
+            raise UnreadableRecord(f"batch record: event {position}: {fault}")
+    return events
+
+
+def _fault_of(event: Event) -> str | None:
+    """Return what is wrong with an event beyond single fields' bounds, which decoding has checked."""
+    # Stored keys are parts with NUL between them.
+    if "\0" in f"{event.account}{event.number}{event.message_id}{event.user_phone}{event.user_bsuid}":
+        return "holds a NUL character in a key"
+    if event.participant is not None and "\0" in event.participant:
+        return "holds a NUL character in its participant"
+    if event.user_phone is None and event.user_bsuid is None:
+        return "neither a phone nor a user id"
+    if (event.occurred_at - FUTURE_TOLERANCE_SECONDS) * 1000 > event.received_at:
+        return f"occurred at {event.occurred_at} s, more than 5 minutes after {event.received_at} ms"
+    return None
 
 
 def decode_control(record: bytes) -> Control:
     """Return the instruction of a control record.
 
     Raises:
-        UnreadableRecord: the bytes after the tag are not a control.
+        UnreadableRecord: the bytes after the tag are not a control, or one outside the limits.
     """
     try:
-        return _control_decoder.decode(memoryview(record)[1:])
-    except msgspec.MsgspecError as error:
+        control = _control_decoder.decode(memoryview(record)[1:])
+    except _UNREADABLE as error:
         raise UnreadableRecord(f"control record: {error}") from error
+    if "\0" in control.account:
+        raise UnreadableRecord("control record: holds a NUL character in its account")
+    return control
 
 
 @lru_cache(maxsize=1 << 18)

@@ -6,9 +6,20 @@ siblings) nor wire encoding (``schemas.codec``).
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec import Meta
+
+from schemas.limits import (
+    CONVERSATION_ORIGIN_LENGTH_MAX,
+    EARLIEST_SECONDS,
+    ERROR_CODE_LIMIT,
+    KEY_LENGTH_MAX,
+    PHONE_DIGITS_MAX,
+    PHONE_DIGITS_MIN,
+    TIMESTAMP_LIMIT,
+)
 
 Provider = Literal["meta", "edna", "netcore", "canonical"]
 Kind = Literal["sent", "delivered", "read", "failed", "incoming"]
@@ -35,44 +46,56 @@ TEMPLATE_CATEGORIES: frozenset[str] = frozenset(
 
 UNKNOWN_COUNTRY = "ZZ"
 
+# Decoding checks these bounds, so that a record of another producer holds no value that no parser would have let in.
+Key = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
+_Phone = Annotated[str, Meta(min_length=PHONE_DIGITS_MIN, max_length=PHONE_DIGITS_MAX)]
+_Country = Annotated[str, Meta(min_length=2, max_length=2)]
+_Origin = Annotated[str, Meta(max_length=CONVERSATION_ORIGIN_LENGTH_MAX)]
+_OccurredAt = Annotated[int, Meta(ge=EARLIEST_SECONDS, lt=TIMESTAMP_LIMIT)]
+_ReceivedAt = Annotated[int, Meta(ge=0, lt=TIMESTAMP_LIMIT * 1000)]
+_Seconds = Annotated[int, Meta(gt=0, lt=TIMESTAMP_LIMIT)]
+_ErrorCode = Annotated[int, Meta(ge=0, lt=ERROR_CODE_LIMIT)]
+
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One accepted webhook update.
+
+    The bounds of its fields are checked when a record is decoded, not when an event is made.
 
     ``array_like`` makes the field *order* the storage format: new fields go to the end, with a default, and no
     field is ever removed or moved.
     """
 
     provider: Provider
-    account: str
-    number: str
+    account: Key
+    number: Key
     kind: Kind
-    message_id: str
-    occurred_at: int
+    message_id: Key
+    occurred_at: _OccurredAt
     """UTC seconds, from the payload, never the clock of the receiver."""
-    received_at: int
+    received_at: _ReceivedAt
     """UTC milliseconds, stamped by our receiver."""
-    country: str
+    country: _Country
     """ISO 3166 alpha-2, resolved once where the event enters; ``ZZ`` when nothing says."""
-    user_phone: str | None = None
+    user_phone: _Phone | None = None
     """E.164 digits without ``+``."""
-    user_bsuid: str | None = None
-    user_parent_bsuid: str | None = None
-    participant: str | None = None
+    user_bsuid: Key | None = None
+    user_parent_bsuid: Key | None = None
+    participant: Key | None = None
     """Recipient of a group status; part of the message key."""
-    number_display: str | None = None
+    number_display: Key | None = None
     category: Category | None = None
     template: bool | None = None
     """True = template (HSM), False = chat, None = the provider does not say."""
     pricing_model: PricingModel | None = None
     pricing_type: PricingType | None = None
     billable: bool | None = None
-    conversation_id: str | None = None
-    conversation_origin: str | None = None
-    conversation_expires_at: int | None = None
+    conversation_id: Key | None = None
+    conversation_origin: _Origin | None = None
+    conversation_expires_at: _Seconds | None = None
     """UTC seconds."""
     referral: bool = False
-    error_code: int | None = None
+    error_code: _ErrorCode | None = None
 
     @property
     def user_key(self) -> str:
@@ -123,8 +146,6 @@ REFUSAL_REASONS: tuple[str, ...] = (
     "late",  # before the account's cut (metering.md §6)
     "expired_status",  # a status of a message whose state was dropped
 )
-
-FUTURE_TOLERANCE_SECONDS = 300
 
 
 class Parsed(msgspec.Struct):

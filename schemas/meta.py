@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import orjson
 
 from schemas.events import Event, Parsed, Refusal
+from schemas.limits import KEY_LENGTH_MAX
 from schemas.meta_contacts import Contacts, ListName
 from schemas.meta_updates import Origin, incoming_event, status_event
 from schemas.redact import without_text
 from schemas.refusing import (
-    KEY_LENGTH_MAX,
     Refused,
     UnparseableBody,
     check_update_limit,

@@ -15,9 +15,9 @@ from typing import get_args
 
 from schemas.country import resolve
 from schemas.events import CATEGORIES, PRICING_TYPES, Category, Event, Kind, PricingModel, PricingType
+from schemas.limits import CONVERSATION_ORIGIN_LENGTH_MAX, KEY_LENGTH_MAX
 from schemas.meta_contacts import PARTICIPANT, RECIPIENT, SENDER, Contacts, UserFields, is_group
 from schemas.refusing import (
-    KEY_LENGTH_MAX,
     Refused,
     check_encodable,
     key_text,
@@ -29,8 +29,6 @@ from schemas.refusing import (
     required_key,
     shown,
 )
-
-CONVERSATION_ORIGIN_LENGTH_MAX = 64
 
 _KINDS: Mapping[str, Kind] = {
     "sent": "sent",

@@ -1,7 +1,8 @@
 """Reading single fields of foreign JSON: what is taken, and how the rest is refused.
 
-Owns the limits of keys, phones and timestamps, so that every event that a parser accepts can be encoded, hashed and
-stored. Does not own the shapes of any provider (``schemas.meta``, ``schemas.canonical``).
+Owns the checks of keys, phones and timestamps, so that every event that a parser accepts can be encoded, hashed and
+stored. Does not own their limits (``schemas.limits``) nor the shapes of any provider (``schemas.meta``,
+``schemas.canonical``).
 
 Absent means: no such field, ``null``, or a string of nothing but white space.
 """
@@ -14,15 +15,16 @@ from types import UnionType
 
 import orjson
 
-from schemas.events import FUTURE_TOLERANCE_SECONDS, Parsed
-
-KEY_LENGTH_MAX = 512
-"""Characters of a string that becomes part of a key."""
-PHONE_DIGITS_MIN = 4
-PHONE_DIGITS_MAX = 20
-TIMESTAMP_LIMIT = 1 << 32
-"""UTC seconds below this are times; a value in milliseconds is above it."""
-ERROR_CODE_LIMIT = 1 << 31
+from schemas.events import Parsed
+from schemas.limits import (
+    EARLIEST_SECONDS,
+    ERROR_CODE_LIMIT,
+    FUTURE_TOLERANCE_SECONDS,
+    KEY_LENGTH_MAX,
+    PHONE_DIGITS_MAX,
+    PHONE_DIGITS_MIN,
+    TIMESTAMP_LIMIT,
+)
 
 BSUID_PATTERN = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 
@@ -200,12 +202,16 @@ def occurred_seconds(value: object, name: str, received_at_ms: int) -> int:
     """Return the time of an event in UTC seconds.
 
     Raises:
-        Refused: ``no_time`` if it is absent, ``invalid_field`` as in ``optional_seconds``, ``from_the_future`` if it is
-            more than 5 minutes after ``received_at_ms``.
+        Refused: ``no_time`` if it is absent, ``invalid_field`` as in ``optional_seconds`` or before 2009,
+            ``from_the_future`` if it is more than 5 minutes after ``received_at_ms``.
     """
     seconds = optional_seconds(value, name)
     if seconds is None:
         raise Refused("no_time", f"{name} is missing")
+    if seconds < EARLIEST_SECONDS:
+        raise Refused(
+            "invalid_field", f"{name}: found {shown(value)}, expected {EARLIEST_SECONDS} (2009) or later"
+        )
     if (seconds - FUTURE_TOLERANCE_SECONDS) * 1000 > received_at_ms:
         raise Refused(
             "from_the_future", f"{name}: {seconds} s is more than 5 minutes after {received_at_ms} ms"

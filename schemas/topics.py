@@ -18,7 +18,12 @@ CHANGELOGS: tuple[str, ...] = (USERS_CHANGELOG, COUNTERS_CHANGELOG, ACCOUNTS_CHA
 INSTALLATION = "convometer-installation"
 """On Kafka: what the installation is. Its first record counts; the topic is never cleaned."""
 
+ACCEPTS = "convometer-accepts"
+"""Where an operator says that a stopped partition may go on."""
+
 CONSUMER_GROUP = "convometer"
+CONSUMED_TOPICS: frozenset[str] = frozenset({EVENTS, *INPUT_TOPICS})
+"""What the group reads: before its first commit it still needs everything there."""
 
 
 @dataclass(frozen=True, slots=True)

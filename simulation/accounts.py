@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from schemas.time_zones import ZoneInfo, ZoneInfoNotFoundError
 from simulation.world import Account, BusinessNumber
 
 ACCOUNTS_MAX = 100

@@ -14,11 +14,11 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from schemas.events import TEMPLATE_CATEGORIES
+from schemas.time_zones import ZoneInfo
 from simulation.accounts import DEFAULT_ZONE
 from simulation.world import DAY_SECONDS, HOUR_SECONDS, Contact, Outgoing, Said, Status, Thread
 

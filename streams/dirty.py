@@ -9,23 +9,31 @@ from collections.abc import Iterable, Mapping
 
 from schemas.rows import CounterKey
 from sinks.clickhouse.writer import CounterRow, Progress
+from streams.lineage import Lineage
 
 
 class DirtyRows:
     """What one partition still owes ClickHouse."""
 
-    def __init__(self, partition: int, flushed: Progress) -> None:
-        """Start from what ClickHouse says it has."""
+    def __init__(self, partition: int, flushed: Progress, lineage: Lineage | None = None) -> None:
+        """Start from what ClickHouse says it has; ``lineage`` tells whose commits these are."""
         self.partition = partition
+        self.lineage = lineage or Lineage(partition)
         self.flushed = flushed
         self.committed = flushed
         self.oldest_change_ms = 0
         """When the oldest unflushed commit was made (UTC milliseconds); 0 = nothing is owed."""
         self._rows: dict[CounterKey, CounterRow] = {}
+        self._taken = 0
 
     def __len__(self) -> int:
         """Return the number of rows owed."""
         return len(self._rows)
+
+    @property
+    def held(self) -> int:
+        """Return the number of rows in memory: those owed, and those of the flush under way."""
+        return len(self._rows) + self._taken
 
     @property
     def owes(self) -> bool:
@@ -51,15 +59,18 @@ class DirtyRows:
         """Hand out everything owed, for one flush, which ends in ``flushed_until`` or ``give_back``."""
         rows = list(self._rows.values())
         self._rows = {}
+        self._taken = len(rows)
         self.oldest_change_ms = 0
         return rows, self.committed
 
     def flushed_until(self, progress: Progress) -> None:
         """Note that ClickHouse acknowledged everything up to ``progress``."""
         self.flushed = progress
+        self._taken = 0
 
     def give_back(self, rows: Iterable[CounterRow], now_ms: int) -> None:
         """Owe rows again whose flush failed, unless a newer value came meanwhile."""
         for row in rows:
             self._rows.setdefault(row.key, row)
+        self._taken = 0
         self.oldest_change_ms = self.oldest_change_ms or now_ms

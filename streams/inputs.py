@@ -13,7 +13,7 @@ from streams.log import PartitionWriter, SourcePosition, WorkerLog
 from streams.normalize import Reading, event_appends, refusal_appends
 from streams.processor import SourceRecord, StateMismatch
 from streams.source import Source
-from streams.task import OrderedTask
+from streams.task import OrderedTask, Supervision
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,14 @@ class InputPorts:
 class InputTask(OrderedTask):
     """Moves one partition of an input topic into ``events``."""
 
-    def __init__(self, source: Source, ports: InputPorts, on_crash: Callable[[BaseException], None]) -> None:
+    def __init__(self, source: Source, ports: InputPorts, supervision: Supervision) -> None:
         """Take the records and where they go."""
-        super().__init__(source, on_crash)
+        super().__init__(source, supervision)
         self._ports = ports
         self._writer: PartitionWriter | None = None
         self._position = 0
+        self._refused_run = 0
+        """Updates refused since the last good one."""
 
     async def _open(self) -> int:
         log, topic, partition = self._ports.log, self.source.topic, self.source.partition
@@ -60,12 +62,19 @@ class InputTask(OrderedTask):
     async def _work(self, records: list[SourceRecord]) -> None:
         assert self._writer is not None, "the partition is not open"
         now_ms = self._ports.now_ms()
-        all_parsed = Parsed()
+        all_parsed, longest_run = Parsed(), 0
         for _, value, _ in records:
             parsed = self._ports.reading.read(value, now_ms)
             all_parsed.events += parsed.events
             all_parsed.refusals += parsed.refusals
             all_parsed.ignored += parsed.ignored
+            self._refused_run = (
+                0 if parsed.events or parsed.ignored else self._refused_run + len(parsed.refusals)
+            )
+            longest_run = max(longest_run, self._refused_run)
+        good = len(all_parsed.events) + len(all_parsed.ignored)
+        if not await self._may_go_on(good, len(all_parsed.refusals), longest_run):
+            return
         appends = [
             *event_appends(all_parsed.events, self._ports.partitions, now_ms),
             *refusal_appends(all_parsed.refusals, now_ms, "normalize"),

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Final, TypeVar
 
 from metering.calendar import ZoneRules
 from metering.rules import Regimes
 from schemas.topics import EVENTS
 from sinks.clickhouse.client import ClickHouseAway
-from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
+from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Mark, Progress
 from streams.counters import decode_key, decode_value
 from streams.dirty import DirtyRows
 from streams.flusher import FlushLimits
+from streams.guard import RefusalLimits
+from streams.lineage import Lineage
 from streams.log import Bounds, PartitionWriter, WorkerLog
 from streams.normalize import Reading
 from streams.processor import Processor, ProcessorConfig, Retention, StateMismatch
@@ -28,6 +33,8 @@ from streams.threads import in_thread
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
+_DAY_ZERO: Final = date(1970, 1, 1)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class WorkerOptions:
     retention: Retention = field(default_factory=Retention)
     flush_limits: FlushLimits = field(default_factory=FlushLimits)
     reading: Reading = field(default_factory=Reading)
+    refusal_limits: RefusalLimits = field(default_factory=RefusalLimits)
     events_seconds: int = 7 * 86_400
     dead_letter_seconds: int = 30 * 86_400
     dead_letter_bytes: int = 1 << 30
@@ -179,27 +187,41 @@ class Opener:
             )
 
     async def _owed(self, processor: Processor, store: PartitionStore) -> DirtyRows:
-        partition = processor.config.partition
-        flushed = await self._flushed(partition)
-        check_flushed(processor, flushed)
+        partition, record = processor.config.partition, processor.record
+        # Kept by the next commit, which is the first of this epoch; what is owed already was committed in earlier ones.
+        record.begin_epoch(secrets.randbits(63))
+        lineage = Lineage(partition, self._log.installation_id, tuple(record.epochs))
+        mark = await self._ask_clickhouse(partition, self._clickhouse.read_mark, partition)
+        flushed = mark.progress
+        lineage.check(mark, record.sequence)
+        await self._check_dropped(processor, flushed)
         owed = {row.key: row for row in await in_thread(lambda: list(owed_rows(store, flushed)))}
         if owed:
             _log.info("partition %d owes ClickHouse %d rows", partition, len(owed))
-        dirty = DirtyRows(partition, flushed)
-        record = processor.record
+        dirty = DirtyRows(partition, flushed, lineage)
         dirty.restore(owed, Progress(record.sequence, record.source_offset), self._now_ms())
         return dirty
 
-    async def _flushed(self, partition: int) -> Progress:
-        """Return ClickHouse's progress mark; without it nothing can be checked, so this waits for ClickHouse."""
+    async def _check_dropped(self, processor: Processor, flushed: Progress) -> None:
+        """Refuse a ClickHouse that lacks what the state cannot write again, unless an operator accepted that."""
+        partition, dropped = processor.config.partition, processor.record.dropped_sequence
+        loss = (partition, flushed.sequence, dropped)
+        if flushed.sequence >= dropped:
+            return
+        if await self._ask_clickhouse(partition, self._clickhouse.is_loss_accepted, *loss):
+            _log.warning("partition %d: an operator accepted that days are missing in ClickHouse", partition)
+            return
+        statement = await self._ask_clickhouse(partition, self._clickhouse.acceptance_statement, *loss)
+        check_flushed(processor, flushed, statement)
+
+    async def _ask_clickhouse(self, partition: int, ask: Callable[..., T], *arguments: object) -> T:
+        """Return what ClickHouse says; without it nothing can be checked, so this waits for it."""
         while True:
             try:
-                progress = await in_thread(self._clickhouse.read_progress, partition)
+                return await in_thread(ask, *arguments)
             except ClickHouseAway as error:
                 _log.warning("partition %d waits for ClickHouse: %s", partition, error)
                 await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                return progress or Progress(0, 0)
 
 
 def owed_rows(store: PartitionStore, flushed: Progress) -> Iterator[CounterRow]:
@@ -210,15 +232,26 @@ def owed_rows(store: PartitionStore, flushed: Progress) -> Iterator[CounterRow]:
             yield CounterRow(decode_key(stored_key), values, sequence)
 
 
-def check_flushed(processor: Processor, flushed: Progress) -> None:
-    """Make sure that ClickHouse is not ahead of the state.
+def check_flushed(processor: Processor, flushed: Progress, accept: str = "") -> None:
+    """Make sure that the state can write again what ClickHouse lacks, and that ClickHouse is not ahead of it.
+
+    Args:
+        processor: of the partition.
+        flushed: how far ClickHouse says it is.
+        accept: how an operator accepts that something is missing for good.
 
     Raises:
-        StateMismatch: it is: the state was lost or rolled back, and going on would overwrite history with less.
+        StateMismatch: ClickHouse is ahead, and going on would overwrite history with less; or it was emptied or rolled
+            back behind rows that have left the state.
     """
-    if flushed.sequence > processor.record.sequence:
+    record, partition = processor.record, processor.config.partition
+    Lineage(partition).check(Mark(progress=flushed), record.sequence)
+    if flushed.sequence < record.dropped_sequence:
+        newest = _DAY_ZERO + timedelta(days=record.dropped_day)
+        ways = f", or accept that they are missing or old there: {accept}" if accept else ""
         raise StateMismatch(
-            f"ClickHouse has commit {flushed.sequence} of partition {processor.config.partition}, the state only "
-            f"{processor.record.sequence}: the data directory was emptied or rolled back while ClickHouse was not. "
-            "Restore the data directory that belongs to this ClickHouse, or point to an empty database"
+            f"ClickHouse has partition {partition} up to commit {flushed.sequence} only: it was emptied, or restored "
+            f"from a backup that is too old. Rows of days up to {newest} have left the worker's state since, changed "
+            f"by commits up to {record.dropped_sequence}, and cannot be written again. Restore a newer backup of "
+            f"ClickHouse{ways}"
         )

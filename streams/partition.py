@@ -28,7 +28,7 @@ from streams.records import Append, Record
 from streams.source import Source
 from streams.store import Table
 from streams.sweep import Sweep
-from streams.task import OrderedTask
+from streams.task import OrderedTask, Supervision
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class PartitionTask(OrderedTask):
         source: Source,
         opener: Callable[[], Awaitable[Opened]],
         ports: TaskPorts,
-        on_crash: Callable[[BaseException], None],
+        supervision: Supervision,
     ) -> None:
         """Take the records and the way to open the partition's state, which may take long."""
-        super().__init__(source, on_crash)
+        super().__init__(source, supervision)
         self.opened: Opened | None = None
         self._opener = opener
         self._ports = ports
@@ -95,7 +95,12 @@ class PartitionTask(OrderedTask):
     async def _work(self, records: list[SourceRecord]) -> None:
         self._step_oldest_ms = records[0][2]
         self._ports.on_step("before-process")
-        await self._commit(self.processor.process(records, self._ports.now_ms() // 1000))
+        step = self.processor.process(records, self._ports.now_ms() // 1000)
+        if not await self._may_go_on(*good_and_refused(step), step.refused_run):
+            # The state in memory is ahead of what is committed: it is opened anew.
+            await self._close()
+            return
+        await self._commit(step)
         self._step_oldest_ms = None
         # A partition that is never idle has to forget as well.
         await self._sweep_a_step()
@@ -103,7 +108,7 @@ class PartitionTask(OrderedTask):
     async def _idle(self) -> None:
         """Sweep while nothing is queued; a long sweep gives way to records, and to a stop, after each step."""
         await self._sweep_a_step()
-        while self._sweep.under_way and self.source.empty and not self._pausing:
+        while self._sweep.under_way and self.source.empty and not self._pausing.is_set():
             await self._sweep_a_step()
             await asyncio.sleep(0)
 
@@ -135,6 +140,17 @@ class PartitionTask(OrderedTask):
             self._ports.on_close(opened)
             opened.store.close()
             await opened.writer.close()
+
+
+def good_and_refused(step: Step) -> tuple[int, int]:
+    """Return how many updates of a step were good, and how many speak of something wrong.
+
+    Statuses of messages that were dropped are neither: reads come weeks after their delivery.
+    """
+    reasons = [refusal.reason for refusal in step.refusals]
+    # These were events; what is refused for another reason never became one.
+    expired, late = reasons.count("expired_status"), reasons.count("late")
+    return step.event_count - expired - late, len(reasons) - expired
 
 
 def appends_of(step: Step, partition: int, now_ms: int) -> list[Append]:

@@ -97,6 +97,8 @@ class Step:
     """Number of events by (kind, outcome)."""
     identity_pairs: int = 0
     event_count: int = 0
+    refused_run: int = 0
+    """The longest row of refused updates that ended in this step, those of earlier steps included."""
 
 
 SourceRecord = tuple[int, bytes, int]
@@ -119,6 +121,8 @@ class Processor:
         self.counters = Counters(store)
         self.accounts: dict[str, AccountRecord] = {}
         self._rules: dict[str, AccountRules] = {}
+        self._refused_run = 0
+        """Updates refused since the last good one."""
         self.record = self._take_up(store.get(Table.ACCOUNTS, PARTITION_KEY))
         for key, value in store.scan(Table.ACCOUNTS):
             if key != PARTITION_KEY:
@@ -204,10 +208,16 @@ class Processor:
                 return []
             events, refusals = self.config.parse_json(value, time_ms)
         except UnreadableRecord as error:
-            step.refusals.append(Refusal("malformed", str(error), value))
-            return []
-        step.refusals.extend(refusals)
+            refusals = [Refusal("malformed", str(error), value)]
+            events = []
+        if refusals:
+            step.refusals.extend(refusals)
+            self._count_run(len(refusals), step)
         return events
+
+    def _count_run(self, refused: int, step: Step) -> None:
+        self._refused_run += refused
+        step.refused_run = max(step.refused_run, self._refused_run)
 
     def _obey(self, control: Control, said_at: int, touched_accounts: set[str], now_seconds: int) -> None:
         """Take or give up a hold. It lasts as long from now as it did when it was said.
@@ -239,7 +249,9 @@ class Processor:
         record = self.accounts[event.account]
         if event.occurred_at < record.cut:
             self._set_aside(event, "late", f"before the cut of its account at {record.cut}", step)
+            self._count_run(1, step)
             return
+        self._refused_run = 0
         if event.user_bsuid and event.user_phone:
             step.identity_pairs += 1
         newest = min(event.occurred_at, event.received_at // _EPOCH_MILLISECONDS_PER_SECOND)

@@ -132,6 +132,7 @@ class Sweep:
         floor_day = processor.rules(account).calendar.day(floor_at) if floor_at > 0 else _FIRST_DAY
         step = Step()
         dropped: list[CounterKey] = []
+        newest = 0
         for stored_key, value in processor.store.scan(Table.COUNTERS, account_rows_prefix(account)):
             key = decode_key(stored_key)
             day, sequence = key[1], decode_value(value)[0]
@@ -143,6 +144,8 @@ class Sweep:
                 return Step()
             step.writes[Table.COUNTERS][stored_key] = None
             dropped.append(key)
+            newest = max(newest, sequence)
         record.floor_day = max(record.floor_day, floor_day)
+        processor.record.note_dropped(newest, floor_day - 1)
         processor.counters.forget(dropped)
         return step

@@ -7,30 +7,46 @@ no commit is left with an outcome that nobody learns.
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 
+from streams.guard import Acceptances, RefusalGuard, RefusalLimits
 from streams.processor import SourceRecord
 from streams.source import Source
 
+_log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
+_LOOK_FOR_ACCEPTANCE_SECONDS = 1.0
 _STEP_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """Who is told when a task cannot go on, and who may let it."""
+
+    on_crash: Callable[[BaseException], None]
+    """Called when the task ends by an exception; must end the process."""
+    acceptances: Acceptances
+    limits: RefusalLimits = field(default_factory=RefusalLimits)
+    on_stopped: Callable[[], None] = lambda: None
+    """Called when the task stops because too much is refused, and when it goes on."""
 
 
 class OrderedTask(ABC):
     """Works on the records of one partition, step after step, from ``start`` to ``stop``."""
 
-    def __init__(self, source: Source, on_crash: Callable[[BaseException], None]) -> None:
-        """Take the records.
-
-        Args:
-            source: of the records.
-            on_crash: called when the task ends by an exception; must end the process.
-        """
+    def __init__(self, source: Source, supervision: Supervision) -> None:
+        """Take the records."""
         self.source = source
-        self._on_crash = on_crash
+        self.stopped = ""
+        """Why the partition stands still until an operator accepts; empty = it does not."""
+        self._supervision = supervision
+        self._guard = RefusalGuard(supervision.limits)
         self._running: asyncio.Task[None] | None = None
-        self._pausing = False
+        self._pausing = asyncio.Event()
         self._opened = False
 
     @property
@@ -42,14 +58,14 @@ class OrderedTask(ABC):
         """Begin, or go on after a pause."""
         if self._running is not None:
             return
-        self._pausing = False
+        self._pausing.clear()
         name = f"{self.source.topic}-{self.source.partition}"
         self._running = asyncio.create_task(self._run(), name=name)
         self._running.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._on_crash(failure)
+            self._supervision.on_crash(failure)
 
     async def open(self) -> None:
         """Get ready for work, unless done already; raises why the partition cannot be worked on."""
@@ -59,7 +75,7 @@ class OrderedTask(ABC):
 
     async def pause(self) -> None:
         """Return after the step under way; what is queued is dropped. An opening under way is given up."""
-        self._pausing = True
+        self._pausing.set()
         self.source.wake()
         if self._running is not None:
             running, self._running = self._running, None
@@ -76,12 +92,39 @@ class OrderedTask(ABC):
     async def _run(self) -> None:
         await self.open()
         self.source.begin(self._next_offset())
-        while not self._pausing:
+        while not self._pausing.is_set():
             records = await self.source.take(_STEP_BYTES_MAX, _IDLE_SECONDS)
             if records:
                 await self._work(records)
-            elif not self._pausing:
+            elif not self._pausing.is_set():
                 await self._idle()
+
+    async def _may_go_on(self, good: int, refused: int, run: int) -> bool:
+        """Return whether a step may be committed that refuses so many updates; waits for an operator if need be.
+
+        The numbers are those of ``RefusalGuard.note``. False means that a pause was asked for meanwhile: nothing of the
+        step may be committed.
+        """
+        cause = self._guard.note(good, refused, run)
+        if not cause:
+            return True
+        topic, partition = self.source.topic, self.source.partition
+        self.stopped = f"{cause}; see `convometer dlq list`, then `convometer dlq accept`, or mend the sender"
+        _log.error("%s[%d] has stopped: %s", topic, partition, self.stopped)
+        self._supervision.on_stopped()
+        acceptances = self._supervision.acceptances
+        since = await acceptances.now()
+        while not (self._pausing.is_set() or await acceptances.given(since, topic, partition)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_FOR_ACCEPTANCE_SECONDS):
+                    await self._pausing.wait()
+        self.stopped = ""
+        self._supervision.on_stopped()
+        if self._pausing.is_set():
+            return False
+        self._guard.accept()
+        _log.warning("%s[%d] goes on: an operator has accepted what it refuses", topic, partition)
+        return True
 
     @abstractmethod
     async def _open(self) -> int:

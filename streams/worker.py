@@ -15,17 +15,18 @@ import faust
 from faust.types import TP
 
 from schemas.events import Parsed
-from schemas.topics import CHANGELOGS, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
+from schemas.topics import ACCEPTS, CHANGELOGS, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.app import create_app
 from streams.flusher import Flusher
+from streams.guard import Acceptances
 from streams.inputs import InputPorts, InputTask
 from streams.log import WorkerLog
 from streams.opening import Opened, Opener, WorkerOptions
 from streams.partition import PartitionTask, TaskPorts
 from streams.processor import StateMismatch, Step
 from streams.source import Source
-from streams.task import OrderedTask
+from streams.task import OrderedTask, Supervision
 from streams.threads import in_thread
 
 INPUT_RETENTION_SECONDS = 86_400
@@ -67,7 +68,12 @@ def topic_specs(options: WorkerOptions) -> list[TopicSpec]:
             retention_seconds=options.dead_letter_seconds,
             retention_bytes=options.dead_letter_bytes,
         ),
+        TopicSpec(ACCEPTS, 1),
     ]
+
+
+class PartitionStopped(RuntimeError):
+    """A partition stands still because too much is refused; says which, why and what to do."""
 
 
 class Worker:
@@ -90,6 +96,11 @@ class Worker:
         self._clickhouse = clickhouse
         self._now_ms = now_ms
         self._observers = observers or Observers()
+        self.stopped = asyncio.Event()
+        """Set while a partition stands still because too much is refused."""
+        self._supervision = Supervision(
+            self._fail, Acceptances(log), options.refusal_limits, self._stopped_or_going_on
+        )
         self._opener = Opener(log, clickhouse, options, now_ms)
         self.flusher = Flusher(
             clickhouse,
@@ -190,7 +201,7 @@ class Worker:
     def _events_task(self, source: Source) -> PartitionTask:
         observers = self._observers
         ports = TaskPorts(self._now_ms, observers.committed, self._on_open, self._on_close, observers.on_step)
-        return PartitionTask(source, lambda: self._open(source.partition), ports, self._fail)
+        return PartitionTask(source, lambda: self._open(source.partition), ports, self._supervision)
 
     async def _open(self, partition: int) -> Opened:
         stopping = self._stopping.pop((EVENTS, partition), None)
@@ -202,7 +213,7 @@ class Worker:
     def _input_task(self, source: Source) -> InputTask:
         options = self.options
         ports = InputPorts(self.log, options.reading, options.partitions, self._now_ms, self._normalized)
-        return InputTask(source, ports, self._fail)
+        return InputTask(source, ports, self._supervision)
 
     def _on_open(self, opened: Opened) -> None:
         self.flusher.add(opened.dirty)
@@ -244,6 +255,19 @@ class Worker:
             if isinstance(task, PartitionTask) and task.opened is not None
         ]
 
+    def stops(self) -> dict[str, str]:
+        """Return why partitions stand still, by name."""
+        return {f"{topic}[{p}]": task.stopped for (topic, p), task in self.tasks.items() if task.stopped}
+
+    def _stopped_or_going_on(self) -> None:
+        if self.stops():
+            self.stopped.set()
+        else:
+            self.stopped.clear()
+        for (topic, partition), task in self.tasks.items():
+            if topic == EVENTS:
+                self._observers.owned(partition, task.is_open and not task.stopped)
+
     def opening(self) -> list[int]:
         """Return the partitions of ``events`` that are ours and not open yet."""
         return [p for (topic, p), task in self.tasks.items() if topic == EVENTS and not task.is_open]
@@ -278,17 +302,23 @@ class Worker:
 
         Raises:
             RuntimeError: the worker failed meanwhile.
+            PartitionStopped: a partition stands still because too much is refused.
         """
         waiting = asyncio.ensure_future(self.flusher.wait_until(offsets))
-        failing = asyncio.ensure_future(self.failed.wait())
+        others = [asyncio.ensure_future(event.wait()) for event in (self.failed, self.stopped)]
         try:
-            await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
+            await asyncio.wait({waiting, *others}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                await waiting
+            elif self.failed.is_set():
                 raise RuntimeError("the worker failed") from self.failure
-            await waiting
+            else:
+                raise PartitionStopped(
+                    "; ".join(f"{name} has stopped: {why}" for name, why in self.stops().items())
+                )
         finally:
-            waiting.cancel()
-            failing.cancel()
+            for future in (waiting, *others):
+                future.cancel()
 
     async def stop(self) -> None:
         """Stop after the commits under way. What is not flushed is owed at the next start."""

@@ -34,9 +34,18 @@ class ClickHouse:
     (``{name:Type}`` in the SQL).
     """
 
-    def __init__(self, client: Any, database: str, secret: str, engine: EmbeddedEngine | None) -> None:
-        """Wrap a clickhouse-connect client; ``engine`` is the embedded engine it belongs to, if any."""
+    def __init__(
+        self,
+        client: Any,
+        database: str,
+        *,
+        engine: EmbeddedEngine | None = None,
+        where: str = "",
+        secret: str = "",
+    ) -> None:
+        """Wrap a clickhouse-connect client of the embedded ``engine``, or of the server ``where``."""
         self._client = client
+        self._where = where
         self._secret = secret
         self._engine = engine
         self._column_types: dict[tuple[str, ...], Any] = {}
@@ -108,7 +117,7 @@ class ClickHouse:
     def _mapped_errors(self) -> Iterator[None]:
         if self._engine:
             self._engine.refuse_after_fork()
-        with _mapped_errors(self._secret):
+        with _mapped_errors(self._secret, self._where):
             yield
 
 
@@ -180,14 +189,14 @@ def _open_embedded(path: str, database: str) -> ClickHouse:
     config = engine.acquire()
     opened = None
     try:
-        with _mapped_errors(""):
+        with _mapped_errors():
             client = clickhouse_connect.get_client(
                 interface="chdb",
                 path=str(engine.directory),
                 chdb_options={"config-file": str(config)},
             )
         engine.opened()
-        opened = ClickHouse(client, database, "", engine)
+        opened = ClickHouse(client, database, engine=engine)
         _refuse_broken_parts(opened, path)
         opened.use_new_database()
     except BaseException:
@@ -212,7 +221,8 @@ def _refuse_broken_parts(client: ClickHouse, path: str) -> None:
 def _open_server(address: str, database: str | None, timeout_seconds: int) -> ClickHouse:
     parts, port = _split(address)
     secret = unquote(parts.password or "")
-    with _mapped_errors(secret):
+    where = f"{parts.scheme}://{parts.hostname}:{port}"
+    with _mapped_errors(secret, where):
         client = clickhouse_connect.get_client(
             interface=parts.scheme,
             host=parts.hostname,
@@ -226,7 +236,7 @@ def _open_server(address: str, database: str | None, timeout_seconds: int) -> Cl
         )
     name = database or unquote(parts.path.strip("/")) or DEFAULT_DATABASE
     client.database = name
-    return ClickHouse(client, name, secret, None)
+    return ClickHouse(client, name, where=where, secret=secret)
 
 
 def _split(address: str) -> tuple[SplitResult, int]:
@@ -250,10 +260,10 @@ def quoted_identifier(name: str) -> str:
 
 
 @contextmanager
-def _mapped_errors(secret: str) -> Iterator[None]:
+def _mapped_errors(secret: str = "", where: str = "") -> Iterator[None]:
     try:
         yield
     except ClickHouseError as error:
-        raise explained(error, secret) from None
+        raise explained(error, secret, where) from None
     except (HTTPError, OSError) as error:
-        raise explained(error, secret) from error
+        raise explained(error, secret, where) from error

@@ -15,6 +15,9 @@ _TRANSIENT_CODES: Final = frozenset(
     {
         3,  # UNEXPECTED_END_OF_FILE: the body was cut
         33,  # CANNOT_READ_ALL_DATA: the body was cut
+        75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR: mostly a full disk
+        95,  # CANNOT_READ_FROM_SOCKET
+        96,  # CANNOT_WRITE_TO_SOCKET
         159,  # TIMEOUT_EXCEEDED
         160,  # TOO_SLOW
         173,  # CANNOT_ALLOCATE_MEMORY
@@ -29,15 +32,36 @@ _TRANSIENT_CODES: Final = frozenset(
         241,  # MEMORY_LIMIT_EXCEEDED
         242,  # TABLE_IS_READ_ONLY: a replica that lost its Keeper
         243,  # NOT_ENOUGH_SPACE
+        244,  # UNEXPECTED_ZOOKEEPER_ERROR
         252,  # TOO_MANY_PARTS
+        254,  # NO_ACTIVE_REPLICAS
+        265,  # NO_AVAILABLE_REPLICA
         279,  # ALL_CONNECTION_TRIES_FAILED
         285,  # TOO_FEW_LIVE_REPLICAS
         286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
         319,  # UNKNOWN_STATUS_OF_INSERT
+        364,  # RECEIVED_ERROR_TOO_MANY_REQUESTS
+        369,  # ALL_REPLICAS_ARE_STALE
+        384,  # PART_IS_TEMPORARILY_LOCKED
         394,  # QUERY_WAS_CANCELLED
+        416,  # REPLICA_STATUS_CHANGED
         425,  # SYSTEM_ERROR
         439,  # CANNOT_SCHEDULE_TASK
+        473,  # DEADLOCK_AVOIDED
+        499,  # S3_ERROR
+        500,  # AZURE_BLOB_STORAGE_ERROR
+        659,  # UNKNOWN_STATUS_OF_TRANSACTION
+        677,  # THREAD_WAS_CANCELED
+        692,  # TOO_MANY_MUTATIONS
+        696,  # ASYNC_LOAD_CANCELED
+        700,  # USER_SESSION_LIMIT_EXCEEDED
+        735,  # QUERY_WAS_CANCELLED_BY_CLIENT
         745,  # SERVER_OVERLOADED
+        749,  # TCP_CONNECTION_LIMIT_REACHED
+        762,  # HTTP_CONNECTION_LIMIT_REACHED
+        776,  # RESOURCE_LIMIT_EXCEEDED
+        777,  # MEMORY_RESERVATION_KILLED
+        778,  # MEMORY_RESERVATION_FAILED
         999,  # KEEPER_EXCEPTION
     }
 )
@@ -70,13 +94,14 @@ class BrokenParts(ClickHouseRefused):
         )
 
 
-def explained(error: Exception, secret: str) -> ClickHouseAway | ClickHouseRefused:
+def explained(error: Exception, secret: str, where: str = "") -> ClickHouseAway | ClickHouseRefused:
     """Return what to raise for an error of the client library, in words that say what to do.
 
     Args:
         error: of the client library, or of the network or the disk below it; ``code`` is the ClickHouse error code
             where it carries one.
         secret: the password, which must not appear in the message.
+        where: scheme, host and port of the server; empty = embedded.
     """
     text = _without_secret(str(error), secret)
     code: int | None = getattr(error, "code", None)
@@ -98,8 +123,23 @@ def explained(error: Exception, secret: str) -> ClickHouseAway | ClickHouseRefus
             f"the ClickHouse database has no such table or column; run `convometer migrate`: {text}"
         )
     if _is_transient(error, code, text):
-        return ClickHouseAway(f"ClickHouse is away: {text}")
+        return _away(error, code, text, secret, where)
     return ClickHouseRefused(f"ClickHouse refused: {text}")
+
+
+def _away(error: Exception, code: int | None, text: str, secret: str, where: str) -> ClickHouseAway:
+    """Return a server's silence, or its answer that it cannot, in words for whoever starts the process."""
+    if where and code is None and not _STATUS.search(text):
+        reason = _without_secret(str(_innermost(error)), secret) or text
+        return ClickHouseAway(f"ClickHouse does not answer at {where} (setting `clickhouse`): {reason}")
+    return ClickHouseAway(f"ClickHouse{where and f' at {where}'} cannot do it just now: {text}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what began it: the layers above repeat it in many words."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
 
 
 def _is_transient(error: Exception, code: int | None, text: str) -> bool:

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Final, NamedTuple, cast
 
 from schemas.rows import FAMILIES, CounterKey, Family, FamilySchema
-from sinks.clickhouse.client import ClickHouseRefused, ClientPool
+from sinks.clickhouse.client import ClickHouseRefused, ClientPool, quoted_identifier
+from sinks.clickhouse.marks import MarkRow, newest_sound, next_slot
 
 _MONTHS_PER_INSERT_MAX: Final = 90
 """ClickHouse refuses an insert into more than 100 partitions of a table (``max_partitions_per_insert_block``)."""
@@ -32,6 +33,19 @@ class Progress(NamedTuple):
 
     sequence: int
     source_offset: int
+
+
+class Mark(NamedTuple):
+    """What ClickHouse says of a partition: whose numbers it holds and how far they go without a gap."""
+
+    installation: str = ""
+    """Empty = ClickHouse belongs to none."""
+    progress: Progress = Progress(0, 0)
+    epoch: int = 0
+    """In which epoch the commit was made that the progress names; 0 = not noted."""
+    slot: int = 0
+    newest: int = 0
+    """The highest commit that any mark names: above ``progress``, when ClickHouse was rolled back under a flush."""
 
 
 class ClickHouseWriter:
@@ -75,6 +89,47 @@ class ClickHouseWriter:
         )
         return Progress(*rows[0]) if rows else None
 
+    def read_mark(self, partition: int) -> Mark:
+        """Return what ClickHouse says of a partition now, in one small query."""
+        [(installation, stored)] = self._clients.get().query(
+            "SELECT (SELECT argMin(id, (created_at, id)) FROM installation),"
+            " groupArray((slot, sequence, source_offset, epoch, previous)) FROM flush_progress"
+            " WHERE partition = {partition:UInt16} AND generation = {generation:UInt16}",
+            {"partition": partition, "generation": self._generation},
+        )
+        rows = [MarkRow(*row) for row in stored]
+        newest = max((row.sequence for row in rows), default=0)
+        sound = newest_sound(rows)
+        if sound is None:
+            return Mark(installation, newest=newest)
+        return Mark(
+            installation, Progress(sound.sequence, sound.source_offset), sound.epoch, sound.slot, newest
+        )
+
+    def is_loss_accepted(self, partition: int, from_sequence: int, to_sequence: int) -> bool:
+        """Tell whether an operator accepted to miss what commits changed, after the first up to the last."""
+        rows = self._clients.get().query(
+            "SELECT 1 FROM accepted_losses"
+            " WHERE partition = {partition:UInt16} AND generation = {generation:UInt16}"
+            " AND from_sequence <= {from:UInt64} AND to_sequence >= {to:UInt64} LIMIT 1",
+            {
+                "partition": partition,
+                "generation": self._generation,
+                "from": from_sequence,
+                "to": to_sequence,
+            },
+        )
+        return bool(rows)
+
+    def acceptance_statement(self, partition: int, from_sequence: int, to_sequence: int) -> str:
+        """Return the statement by which an operator accepts such a loss."""
+        database = quoted_identifier(self._clients.get().database)
+        return (
+            f"INSERT INTO {database}.accepted_losses "  # noqa: S608 - shown to a person, never run here
+            f"(partition, generation, from_sequence, to_sequence)"
+            f" VALUES ({partition}, {self._generation}, {from_sequence}, {to_sequence})"
+        )
+
     def has_rows(self) -> bool:
         """Tell whether any counter row of any generation is there (ClickHouse is not empty)."""
         tables = " UNION ALL ".join(
@@ -89,6 +144,8 @@ class ClickHouseWriter:
         rows: Sequence[CounterRow],
         progress: Progress,
         *,
+        epoch: int = 0,
+        check: Callable[[Mark], None] | None = None,
         chunk_rows: int = 50_000,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
@@ -98,6 +155,8 @@ class ClickHouseWriter:
             partition: the events partition that the rows were counted in.
             rows: absolute values in any order; a newer version of a key wins wherever it stands.
             progress: what ClickHouse holds once the rows are in.
+            epoch: in which the commit was made that ``progress`` names.
+            check: called with ClickHouse's mark before anything is written; what it raises ends the flush.
             chunk_rows: rows per insert.
             on_step: called with "after-chunk" after each insert, "before-progress" and "after-progress"; a seam
                 for tests that kill the process between the steps.
@@ -108,17 +167,44 @@ class ClickHouseWriter:
         """
         step = on_step or _no_step
         client = self._clients.get()
+        base = Mark()
+        if check:
+            base = self.read_mark(partition)
+            check(base)
         for schema, chunk in _chunks(rows, chunk_rows):
             columns = _columns(schema, chunk, partition, self._generation)
             client.insert(schema.table, column_names(schema), columns)
             step("after-chunk")
         step("before-progress")
-        mark = [partition, self._generation, progress.sequence, progress.source_offset, datetime.now(UTC)]
-        client.insert("flush_progress", _PROGRESS_COLUMNS, [[value] for value in mark])
+        self._write_mark(partition, progress, epoch, base)
         step("after-progress")
 
+    def _write_mark(self, partition: int, progress: Progress, epoch: int, base: Mark) -> None:
+        if progress == base.progress:
+            return  # an earlier attempt wrote it, though its answer was lost
+        slot = next_slot(base.slot) if base.progress.sequence else 0
+        mark = [
+            partition,
+            self._generation,
+            *progress,
+            epoch,
+            base.progress.sequence,
+            slot,
+            datetime.now(UTC),
+        ]
+        self._clients.get().insert("flush_progress", _PROGRESS_COLUMNS, [[value] for value in mark])
 
-_PROGRESS_COLUMNS: Final = ("partition", "generation", "sequence", "source_offset", "flushed_at")
+
+_PROGRESS_COLUMNS: Final = (
+    "partition",
+    "generation",
+    "sequence",
+    "source_offset",
+    "epoch",
+    "previous",
+    "slot",
+    "flushed_at",
+)
 
 
 def column_names(schema: FamilySchema) -> tuple[str, ...]:

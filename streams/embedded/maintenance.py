@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
+from schemas.topics import CONSUMED_TOPICS, CONSUMER_GROUP
 from streams.embedded.options import MaintenanceSettings
 from streams.embedded.storage import PAGE_BYTES, RECORD_OVERHEAD_BYTES, WAL_BYTES_KEPT, PartitionState, Topic
 from streams.embedded.writer import GroupCommitWriter
@@ -103,8 +104,13 @@ class Maintenance:
         return expired
 
     def _floor(self, topic: Topic, state: PartitionState) -> int:
-        """Return the first offset that some group still needs: all of them, if one never committed here."""
+        """Return the first offset that some group still needs: all of them, if one never committed here.
+
+        Our own group counts from the start on: a worker that could never commit has read nothing yet.
+        """
         groups = {group for group, topic_id, _ in tuple(self._committed) if topic_id == topic.topic_id}
+        if topic.spec.name in CONSUMED_TOPICS:
+            groups.add(CONSUMER_GROUP)
         return min(
             (self._committed.get((group, topic.topic_id, state.partition), 0) for group in groups),
             default=state.next_offset,

@@ -134,9 +134,9 @@ class Message:
 
     @property
     def error_code(self) -> int:
-        """Return the smallest code of the earliest failed events that carry a code, 0 without one."""
+        """Return the smallest code of the earliest failed events that carry a code, 0 without one; 0 is no code."""
         carriers = at_earliest_second(
-            event for event in self.events if event.kind == "failed" and event.error_code is not None
+            event for event in self.events if event.kind == "failed" and event.error_code not in (None, 0)
         )
         return min((event.error_code or 0 for event in carriers), default=0)
 

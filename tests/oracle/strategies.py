@@ -73,7 +73,7 @@ _STATUS_SETS: tuple[tuple[Kind, ...], ...] = (
 )
 _COUNTRIES = ("BR", "DE", "IN", "ZZ")
 _PRICING_MODELS: tuple[PricingModel, ...] = ("CBP", "PMP", "NBP")
-_ERROR_CODES = (131_026, 131_049, 470)
+_ERROR_CODES = (131_026, 131_049, 470, 0)
 
 
 def time_zone_of(account: str) -> str:

@@ -57,6 +57,16 @@ class Mode(Enum):
     """Closes the connection in an insert before anything is stored."""
     LOSES_ANSWER = "loses answer"
     """Stores an insert, then closes the connection without an answer."""
+    CUTS_BODY = "cuts body"
+    """Closes the connection after the first bytes of an insert, while the client still sends."""
+    BUSY = "busy"
+    """Answers 503 with Retry-After, like a proxy in front of a server that restarts."""
+    SLOW = "slow"
+    """Does everything right, but answers only after ``delay_seconds``."""
+    ERROR = "error"
+    """Answers an insert with the ClickHouse error ``error_code``, nothing stored."""
+    LOCKED = "locked"
+    """Knows the login no more."""
 
 
 class ClickHouseHttp:
@@ -73,6 +83,8 @@ class ClickHouseHttp:
         self.mode = Mode.WELL
         self.good_inserts = 0
         """Inserts that are still answered before ``mode`` applies to inserts."""
+        self.delay_seconds = 0.0
+        self.error_code = 0
         self.port = 0
 
     def __enter__(self) -> ClickHouseHttp:
@@ -118,11 +130,11 @@ class ClickHouseHttp:
             self._runner = None
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
-        if self.mode is Mode.FAILS:
-            return web.Response(status=500, text="upstream is gone")
-        login = request.headers.get("Authorization") or ""
-        if login != _basic(USER, PASSWORD):
-            return _error("Code: 516. DB::Exception: meter: Authentication failed. (AUTHENTICATION_FAILED)")
+        refused = await self._refused(request)
+        if refused is not None:
+            return refused
+        if self.mode is Mode.SLOW:
+            await asyncio.sleep(self.delay_seconds)
         body = _decompressed(await request.read(), request.headers.get("Content-Encoding", ""))
         statement = request.query.get("query", "").encode()
         body = statement + b"\n" + body if statement else body
@@ -130,9 +142,26 @@ class ClickHouseHttp:
         faulty = is_insert and self.mode is not Mode.WELL and self._spend_good_insert()
         if faulty and self.mode is Mode.CUTS_INSERT:
             return _cut(request)
+        if faulty and self.mode is Mode.ERROR:
+            return _error(f"Code: {self.error_code}. DB::Exception: as the test wants it.")
         loop = asyncio.get_running_loop()
         response = await loop.run_in_executor(self._executor, self._run, body, dict(request.query))
-        return _cut(request) if faulty else response
+        return _cut(request) if faulty and self.mode is Mode.LOSES_ANSWER else response
+
+    async def _refused(self, request: web.Request) -> web.Response | None:
+        """Return the answer to a request whose body is not looked at."""
+        if self.mode is Mode.FAILS:
+            return web.Response(status=500, text="upstream is gone")
+        if self.mode is Mode.BUSY:
+            return web.Response(status=503, text="try again", headers={"Retry-After": "1"})
+        login = request.headers.get("Authorization") or ""
+        if login != _basic(USER, PASSWORD) or self.mode is Mode.LOCKED:
+            return _error("Code: 516. DB::Exception: meter: Authentication failed. (AUTHENTICATION_FAILED)")
+        if self.mode is Mode.CUTS_BODY and request.headers.get("Transfer-Encoding") == "chunked":
+            # Only inserts are sent in pieces.
+            await request.content.readany()
+            return _cut(request)
+        return None
 
     def _spend_good_insert(self) -> bool:
         """Tell whether no more inserts are to be answered well."""

@@ -53,6 +53,10 @@ class Partition:
     def crash(self) -> None:
         """Lose everything that is only in memory."""
         self.store.close()
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the store, which was closed, and work on it anew."""
         self.store = PartitionStore(self.directory)
         self.processor = self._new_processor()
         self.sweep = Sweep(self.processor)

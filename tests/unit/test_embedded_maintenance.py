@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.topics import TopicSpec
+from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
 from streams.embedded.log import (
     Append,
     EmbeddedLog,
@@ -22,7 +22,7 @@ from streams.embedded.storage import WAL_BYTES_KEPT
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_000 * HOUR_MS
-EVENTS = TopicSpec("events", 2, retention_seconds=3_600, retention_bytes=1 << 20)
+TRAFFIC = TopicSpec("traffic", 2, retention_seconds=3_600, retention_bytes=1 << 20)
 STATES = TopicSpec("states", 2, "compact")
 SETTINGS = LogSettings(
     linger_seconds=0, maintenance=MaintenanceSettings(compaction_records_min=10, free_bytes_max=1 << 20)
@@ -32,18 +32,18 @@ SETTINGS = LogSettings(
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     opened = EmbeddedLog.open(tmp_path / "log", settings=SETTINGS)
-    opened.declare([EVENTS, STATES])
+    opened.declare([TRAFFIC, STATES])
     yield opened
     opened.close_blocking()
 
 
 def append(log: EmbeddedLog, count: int, *, age_ms: int, partition: int = 0, size_bytes: int = 10) -> None:
     records = [Record(None, b"x" * size_bytes, NOW_MS - age_ms)] * count
-    log.append_blocking("events", partition, records)
+    log.append_blocking("traffic", partition, records)
 
 
 def commit(log: EmbeddedLog, group: str, offset: int, partition: int = 0) -> None:
-    log.transaction_blocking([], {(group, "events", partition): offset})
+    log.transaction_blocking([], {(group, "traffic", partition): offset})
 
 
 def put(log: EmbeddedLog, *pairs: tuple[str, str | None], age_ms: int = 0) -> None:
@@ -73,10 +73,10 @@ def test_old_records_go_once_every_group_has_them(log: EmbeddedLog) -> None:
     commit(log, "worker", 8)
     commit(log, "audit", 5)
     assert log.maintenance_blocking(NOW_MS).expired_records == 5
-    assert log.start_offset("events", 0) == 5
+    assert log.start_offset("traffic", 0) == 5
     commit(log, "audit", 10)
     assert log.maintenance_blocking(NOW_MS).expired_records == 3
-    assert [stored.offset for stored in log.read("events", 0, 8)] == [8, 9]
+    assert [stored.offset for stored in log.read("traffic", 0, 8)] == [8, 9]
 
 
 def test_young_records_stay(log: EmbeddedLog) -> None:
@@ -86,7 +86,7 @@ def test_young_records_stay(log: EmbeddedLog) -> None:
     append(log, 3, age_ms=2 * HOUR_MS)
     commit(log, "worker", 9)
     log.maintenance_blocking(NOW_MS)
-    assert log.start_offset("events", 0) == 3
+    assert log.start_offset("traffic", 0) == 3
 
 
 def test_a_partition_that_is_too_large_loses_its_oldest_committed_records(log: EmbeddedLog) -> None:
@@ -94,11 +94,11 @@ def test_a_partition_that_is_too_large_loses_its_oldest_committed_records(log: E
     append(log, 100, age_ms=0, size_bytes=50_000)
     commit(log, "worker", 60)
     log.maintenance_blocking(NOW_MS)
-    assert log.start_offset("events", 0) == 60
+    assert log.start_offset("traffic", 0) == 60
     commit(log, "worker", 100)
     log.maintenance_blocking(NOW_MS)
-    assert (1 << 20) - 50_100 < log.stored_bytes("events", 0) <= 1 << 20
-    assert len(log.read("events", 0, log.start_offset("events", 0), max_records=100)) == 20
+    assert (1 << 20) - 50_100 < log.stored_bytes("traffic", 0) <= 1 << 20
+    assert len(log.read("traffic", 0, log.start_offset("traffic", 0), max_records=100)) == 20
 
 
 def test_a_group_that_never_committed_a_partition_needs_all_of_it(log: EmbeddedLog) -> None:
@@ -107,7 +107,27 @@ def test_a_group_that_never_committed_a_partition_needs_all_of_it(log: EmbeddedL
     append(log, 5, age_ms=2 * HOUR_MS, partition=1)
     commit(log, "worker", 5)
     log.maintenance_blocking(NOW_MS)
-    assert (log.start_offset("events", 0), log.start_offset("events", 1)) == (5, 0)
+    assert (log.start_offset("traffic", 0), log.start_offset("traffic", 1)) == (5, 0)
+
+
+@pytest.mark.parametrize("topic", [EVENTS, *INPUT_TOPICS])
+def test_what_nobody_has_read_yet_stays(log: EmbeddedLog, topic: str) -> None:
+    """A topic that the worker reads keeps everything until its first commit, whatever its age and size."""
+    log.declare([TopicSpec(topic, 1, retention_seconds=3_600, retention_bytes=100)])
+    log.append_blocking(topic, 0, [Record(None, b"x" * 100, NOW_MS - 48 * HOUR_MS)] * 5)
+    assert log.maintenance_blocking(NOW_MS).expired_records == 0
+    log.transaction_blocking([], {("audit", topic, 0): 5})
+    assert log.maintenance_blocking(NOW_MS).expired_records == 0
+    assert len(log.read(topic, 0, 0)) == 5
+    log.transaction_blocking([], {(CONSUMER_GROUP, topic, 0): 3})
+    assert log.maintenance_blocking(NOW_MS).expired_records == 3
+
+
+def test_the_dead_letter_is_read_by_no_group(log: EmbeddedLog) -> None:
+    """Dead letters go by age although no group ever commits there."""
+    log.declare([TopicSpec(DEAD_LETTER, 1, retention_seconds=3_600)])
+    log.append_blocking(DEAD_LETTER, 0, [Record(None, b"x", NOW_MS - 48 * HOUR_MS)])
+    assert log.maintenance_blocking(NOW_MS).expired_records == 1
 
 
 def test_a_topic_without_groups_keeps_to_age_and_size(log: EmbeddedLog) -> None:
@@ -115,22 +135,22 @@ def test_a_topic_without_groups_keeps_to_age_and_size(log: EmbeddedLog) -> None:
     append(log, 4, age_ms=2 * HOUR_MS)
     append(log, 2, age_ms=0)
     log.maintenance_blocking(NOW_MS)
-    assert log.start_offset("events", 0) == 4
+    assert log.start_offset("traffic", 0) == 4
 
 
 def test_offsets_go_on_after_everything_was_deleted(tmp_path: Path) -> None:
     """The end offset survives the deletion of all records and a restart; deleted offsets are never reused."""
     log = EmbeddedLog.open(tmp_path, settings=SETTINGS)
-    log.declare([EVENTS])
+    log.declare([TRAFFIC])
     append(log, 7, age_ms=2 * HOUR_MS)
     log.maintenance_blocking(NOW_MS)
     log.close_blocking()
 
     log = EmbeddedLog.open(tmp_path, settings=SETTINGS)
-    assert (log.start_offset("events", 0), log.end_offset("events", 0)) == (7, 7)
-    assert log.stored_bytes("events", 0) == 0
-    assert log.read("events", 0, 7) == []
-    assert log.append_blocking("events", 0, [Record(None, b"next", NOW_MS)]) == 7
+    assert (log.start_offset("traffic", 0), log.end_offset("traffic", 0)) == (7, 7)
+    assert log.stored_bytes("traffic", 0) == 0
+    assert log.read("traffic", 0, 7) == []
+    assert log.append_blocking("traffic", 0, [Record(None, b"next", NOW_MS)]) == 7
     log.close_blocking()
 
 
@@ -140,7 +160,7 @@ def test_reading_deleted_records_names_the_missing_range(log: EmbeddedLog) -> No
     log.maintenance_blocking(NOW_MS)
     append(log, 1, age_ms=0)
     with pytest.raises(OffsetOutOfRange, match="offsets 2 to 5") as caught:
-        log.read("events", 0, 2)
+        log.read("traffic", 0, 2)
     assert (caught.value.missing_from, caught.value.missing_to) == (2, 6)
 
 
@@ -232,14 +252,14 @@ def test_appends_go_on_while_maintenance_runs(log: EmbeddedLog) -> None:
         running = asyncio.create_task(log.maintenance(NOW_MS))
         appended = 0
         while not running.done():
-            await log.append("events", 0, [Record(None, b"x", NOW_MS)])
+            await log.append("traffic", 0, [Record(None, b"x", NOW_MS)])
             appended += 1
         assert (await running).compacted_records == 19_950
         return appended
 
     appended = asyncio.run(both())
     assert appended > 1
-    assert log.end_offset("events", 0) == appended
+    assert log.end_offset("traffic", 0) == appended
 
 
 def test_the_directory_stays_bounded(log: EmbeddedLog) -> None:
@@ -247,13 +267,13 @@ def test_the_directory_stays_bounded(log: EmbeddedLog) -> None:
     value = b"x" * 20_000
     sizes_bytes = []
     for step in range(60):
-        end_offset = log.end_offset("events", 0)
+        end_offset = log.end_offset("traffic", 0)
         log.transaction_blocking(
             [
-                Append("events", 0, [Record(None, value, NOW_MS)] * 50),
+                Append("traffic", 0, [Record(None, value, NOW_MS)] * 50),
                 Append("states", 0, [Record(f"k{n % 20}".encode(), value, NOW_MS) for n in range(50)]),
             ],
-            {("worker", "events", 0): end_offset},
+            {("worker", "traffic", 0): end_offset},
         )
         log.maintenance_blocking(NOW_MS + step)
         sizes_bytes.append(sum(path.stat().st_size for path in log.directory.iterdir()))

@@ -78,6 +78,15 @@ def test_a_failure_counts_on_its_earliest_day() -> None:
     }
 
 
+def test_an_error_code_of_zero_is_none() -> None:
+    """A 0 that was said hides no later code, nor one of the same second, and alone it is the row of no code."""
+    later = (failed(T0, "m", error_code=0), failed(T0 + 5, "m", error_code=7))
+    tied = (failed(T0, "m", error_code=0), failed(T0, "m", error_code=7))
+    assert rows(Family.FAILURES, *later) == {(D0, "DE", "", -1, 7): (1,)}
+    assert rows(Family.FAILURES, *tied) == {(D0, "DE", "", -1, 7): (1,)}
+    assert rows(Family.FAILURES, failed(T0, "m", error_code=0)) == {(D0, "DE", "", -1, 0): (1,)}
+
+
 @pytest.mark.parametrize(
     ("events", "category", "template"),
     [

@@ -11,9 +11,12 @@ from schemas.codec import encode_batch
 from schemas.events import Event
 from sinks.clickhouse.writer import Progress
 from streams.dirty import DirtyRows
+from streams.guard import Acceptance, Acceptances, RefusalLimits, acceptance_append
+from streams.log import SourcePosition
 from streams.opening import Opened
 from streams.partition import PartitionTask, TaskPorts
 from streams.source import Source
+from streams.task import Supervision
 from tests.support.memory_log import MemoryLog
 from tests.support.partitions import Partitions
 
@@ -44,17 +47,25 @@ class Bench:
         self.failures: list[BaseException] = []
         self.source = Source("events", 0, self.log, lambda _flow: None)
         ports = TaskPorts(lambda: 2_000_000_000_000, lambda *_: None)
-        self.task = PartitionTask(self.source, self._open, ports, self.failures.append)
+        supervision = Supervision(self.failures.append, Acceptances(self.log), RefusalLimits(run_max=5))
+        self.task = PartitionTask(self.source, self._open, ports, supervision)
         self._offset = 0
+        self._opened_before = False
 
     async def _open(self) -> Opened:
         writer = await self.log.writer("events", 0)
+        if self._opened_before:
+            self.partition.reopen()
+        self._opened_before = True
         processor = self.partition.processor
         return Opened(0, writer, self.partition.store, processor, DirtyRows(0, Progress(0, 0)))
 
     def deliver(self, *events: Event) -> None:
         """Append one record to the log and deliver it."""
-        value = encode_batch(events)
+        self.deliver_value(encode_batch(events))
+
+    def deliver_value(self, value: bytes) -> None:
+        """Append and deliver one record, readable or not."""
         self.log.put("events", 0, self._offset, value)
         self.source.put((self._offset, value, 0))
         self._offset += 1
@@ -100,6 +111,58 @@ def test_a_stop_does_not_wait_for_a_long_sweep(tmp_path: Path) -> None:
         await bench.until(lambda: "A" in processor.accounts and processor.accounts["A"].cut > 0)
         await bench.task.pause()
         assert processor.accounts["A"].swept < processor.accounts["A"].cut
+        await bench.task.stop()
+
+    asyncio.run(scenario())
+
+
+UNREADABLE = b"\x01 nobody can read this"
+
+
+def test_a_partition_that_refuses_too_much_stops_until_someone_accepts(tmp_path: Path) -> None:
+    """Nothing of a bad run reaches the dead letter before an operator has looked; then it goes on where it was."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.log.put("convometer-accepts", 0, 0, b"{}")  # an earlier word, of another stop
+        bench.task.start()
+        bench.deliver(incoming("m1", START, 1))
+        await bench.until(lambda: bench.log.positions.get(("events", 0)) == 1)
+        for _ in range(7):
+            bench.deliver_value(UNREADABLE)
+        await bench.until(lambda: bool(bench.task.stopped))
+        bench.deliver(incoming("m2", START + 1, 1))
+        assert "refused" in bench.task.stopped
+        stopped_at = bench.log.positions["events", 0]
+        assert stopped_at < 8
+        await asyncio.sleep(0.05)
+        assert bench.log.positions["events", 0] == stopped_at
+        writer = await bench.log.writer("events", 0)
+        await writer.commit([acceptance_append(Acceptance("events", 1), 1)], SourcePosition("x", 0, 0))
+        await writer.commit([acceptance_append(Acceptance("events", 0), 1)], SourcePosition("x", 0, 0))
+        await bench.until(lambda: bench.log.positions["events", 0] == 9)
+        assert bench.task.stopped == ""
+        assert len(bench.log.records["dead-letter", 0]) == 7
+        await bench.task.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_stopped_partition_can_be_given_up_and_taken_up(tmp_path: Path) -> None:
+    """A rebalance ends the wait; nothing of the bad step is committed, and the next owner stops at the same place."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.task.start()
+        for _ in range(7):
+            bench.deliver_value(UNREADABLE)
+        await bench.until(lambda: bool(bench.task.stopped))
+        committed = bench.log.positions.get(("events", 0), 0)
+        await bench.task.pause()
+        assert (bench.task.stopped, bench.log.positions.get(("events", 0), 0)) == ("", committed)
+        bench.task.start()
+        await bench.until(lambda: bool(bench.task.stopped))
+        assert not bench.failures
         await bench.task.stop()
 
     asyncio.run(scenario())
