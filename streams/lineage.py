@@ -59,11 +59,10 @@ class Lineage:
                 "point to the ClickHouse that belongs to this log, or to an empty database"
             )
         found = mark.progress.sequence
-        newest = max(found, mark.newest)
-        if newest > committed:
+        if mark.newest > committed:
             raise StateMismatch(
-                f"ClickHouse has commit {newest} of partition {self.partition}, the state only {committed}: the data "
-                "directory was emptied or rolled back while ClickHouse was not, or another process works on this "
+                f"ClickHouse has commit {mark.newest} of partition {self.partition}, the state only {committed}: the "
+                "data directory was emptied or rolled back while ClickHouse was not, or another process works on this "
                 "partition (on Kafka it has taken the partition over, and a restart is all that is needed). Restore "
                 "the data directory that belongs to this ClickHouse, or point to an empty database"
             )

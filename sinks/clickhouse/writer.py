@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, cast
 
 from schemas.rows import FAMILIES, CounterKey, Family, FamilySchema
 from sinks.clickhouse.client import ClickHouseRefused, ClientPool, quoted_identifier
-from sinks.clickhouse.marks import MarkRow, newest_sound, next_slot
+from sinks.clickhouse.marks import MarkRow, newest_sound, place_of
 
 _MONTHS_PER_INSERT_MAX: Final = 90
 """ClickHouse refuses an insert into more than 100 partitions of a table (``max_partitions_per_insert_block``)."""
@@ -43,9 +43,13 @@ class Mark(NamedTuple):
     progress: Progress = Progress(0, 0)
     epoch: int = 0
     """In which epoch the commit was made that the progress names; 0 = not noted."""
-    slot: int = 0
-    newest: int = 0
-    """The highest commit that any mark names: above ``progress``, when ClickHouse was rolled back under a flush."""
+    rows: tuple[MarkRow, ...] = ()
+    """All marks that are there."""
+
+    @property
+    def newest(self) -> int:
+        """Return the highest commit that any mark names: above ``progress``, after a rollback under a flush."""
+        return max((row.sequence for row in self.rows), default=self.progress.sequence)
 
 
 class ClickHouseWriter:
@@ -97,14 +101,11 @@ class ClickHouseWriter:
             " WHERE partition = {partition:UInt16} AND generation = {generation:UInt16}",
             {"partition": partition, "generation": self._generation},
         )
-        rows = [MarkRow(*row) for row in stored]
-        newest = max((row.sequence for row in rows), default=0)
+        rows = tuple(MarkRow(*row) for row in stored)
         sound = newest_sound(rows)
         if sound is None:
-            return Mark(installation, newest=newest)
-        return Mark(
-            installation, Progress(sound.sequence, sound.source_offset), sound.epoch, sound.slot, newest
-        )
+            return Mark(installation, rows=rows)
+        return Mark(installation, Progress(sound.sequence, sound.source_offset), sound.epoch, rows)
 
     def is_loss_accepted(self, partition: int, from_sequence: int, to_sequence: int) -> bool:
         """Tell whether an operator accepted to miss what commits changed, after the first up to the last."""
@@ -182,16 +183,8 @@ class ClickHouseWriter:
     def _write_mark(self, partition: int, progress: Progress, epoch: int, base: Mark) -> None:
         if progress == base.progress:
             return  # an earlier attempt wrote it, though its answer was lost
-        slot = next_slot(base.slot) if base.progress.sequence else 0
-        mark = [
-            partition,
-            self._generation,
-            *progress,
-            epoch,
-            base.progress.sequence,
-            slot,
-            datetime.now(UTC),
-        ]
+        slot, previous = place_of(base.rows, progress.sequence)
+        mark = [partition, self._generation, *progress, epoch, previous, slot, datetime.now(UTC)]
         self._clients.get().insert("flush_progress", _PROGRESS_COLUMNS, [[value] for value in mark])
 
 

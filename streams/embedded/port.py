@@ -42,7 +42,7 @@ class EmbeddedWorkerLog:
 
     def __init__(self, log: EmbeddedLog) -> None:
         """Take an open, registered log."""
-        self._log = log
+        self.embedded = log
         self.address = f"embedded://{log.directory}"
         self.installation_id = log.installation_id
 
@@ -51,26 +51,28 @@ class EmbeddedWorkerLog:
 
     async def declare(self, specs: Sequence[TopicSpec]) -> None:
         """See ``WorkerLog.declare``."""
-        await asyncio.to_thread(self._log.declare, specs)
+        await asyncio.to_thread(self.embedded.declare, specs)
 
     async def writer(self, topic: str, partition: int) -> EmbeddedPartitionWriter:
         """See ``WorkerLog.writer``."""
-        assert partition < self._log.partition_count(topic)
-        return EmbeddedPartitionWriter(self._log)
+        assert partition < self.embedded.partition_count(topic)
+        return EmbeddedPartitionWriter(self.embedded)
 
     async def committed(self, topic: str, partition: int) -> int | None:
         """See ``WorkerLog.committed``."""
-        return self._log.committed(CONSUMER_GROUP, topic, partition)
+        return self.embedded.committed(CONSUMER_GROUP, topic, partition)
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         """See ``WorkerLog.bounds``."""
-        return Bounds(self._log.start_offset(topic, partition), self._log.end_offset(topic, partition))
+        return Bounds(
+            self.embedded.start_offset(topic, partition), self.embedded.end_offset(topic, partition)
+        )
 
     async def read(
         self, topic: str, partition: int, offset: int, until: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:
         """See ``WorkerLog.read``."""
-        log = self._log
+        log = self.embedded
         compacted = topic in CHANGELOGS
         if compacted:
             # Compaction may have removed the oldest: what is left is complete. But a tombstone that it took away

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Coroutine
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from schemas.rows import FAMILIES
+from sinks.clickhouse.client import ClientPool, open_client
+from sinks.clickhouse.marks import MarkRow
+from sinks.clickhouse.migrations import load_migrations, migrate
 from sinks.clickhouse.writer import ClickHouseWriter, Mark, Progress
 from streams.lineage import ClickHouseRolledBack
 from streams.processor import StateMismatch
@@ -304,7 +309,38 @@ def test_a_mark_is_read_with_its_installation(database: Database) -> None:
     writer = ClickHouseWriter(database.pool)
     assert writer.read_mark(0) == Mark("", Progress(0, 0), 0)
     writer.write_installation("one")
-    writer.flush(0, [], Progress(5, 50), epoch=1 << 62)
-    writer.flush(0, [], Progress(4, 40), epoch=7)
-    assert writer.read_mark(0) == Mark("one", Progress(5, 50), 1 << 62, newest=5)
+    seen: list[Mark] = []
+    writer.flush(0, [], Progress(4, 40), epoch=7, check=seen.append)
+    writer.flush(0, [], Progress(5, 50), epoch=1 << 62, check=seen.append)
+    writer.flush(0, [], Progress(5, 50), epoch=1 << 62, check=seen.append)
+    rows = (MarkRow(0, 4, 40, 7, 0), MarkRow(1, 5, 50, 1 << 62, 4))
+    mark = writer.read_mark(0)
+    assert mark._replace(rows=()) == Mark("one", Progress(5, 50), 1 << 62)
+    assert (sorted(mark.rows), mark.newest) == (list(rows), 5)
+    assert [(found.progress.sequence, found.epoch) for found in seen] == [(0, 0), (4, 7), (5, 1 << 62)]
     assert writer.read_mark(1) == Mark("one", Progress(0, 0), 0)
+
+
+def test_marks_of_the_release_before_are_gone_on_from(address: str, empty_name: str) -> None:
+    """A database that has marks without a chain is migrated, repeatedly if need be, and its marks count."""
+    with closing(ClientPool(lambda: open_client(address, database=empty_name))) as pool:
+        migrations = load_migrations()
+        chain = next(
+            migration for migration in migrations if migration.name == "0017_chain_of_progress_marks"
+        )
+        migrate(pool.get(), migrations=[m for m in migrations if m.number < chain.number])
+        columns = ("partition", "generation", "sequence", "source_offset", "flushed_at")
+        for sequence in (7, 9):
+            values: list[list[object]] = [[0], [0], [sequence], [sequence * 10], [datetime.now(UTC)]]
+            pool.get().insert("flush_progress", columns, values)
+        pool.get().command(chain.sql.strip().rstrip(";"))
+        migrate(pool.get())
+        writer = ClickHouseWriter(pool)
+        assert writer.read_mark(0).progress == Progress(9, 90)
+        for sequence in range(10, 20):
+            writer.flush(0, [], Progress(sequence, sequence), check=lambda _: None)
+            pool.get().command("OPTIMIZE TABLE flush_progress FINAL")
+            assert writer.read_mark(0).progress == Progress(sequence, sequence)
+            assert writer.read_progress(0) == Progress(sequence, sequence)
+        assert pool.get().query("SELECT count() FROM flush_progress") == [(4,)]
+        pool.get().command(f"DROP DATABASE {empty_name} SYNC")
