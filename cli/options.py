@@ -57,7 +57,9 @@ def worker_options(settings: Settings) -> WorkerOptions:
             worker.message_retention_days * DAY_SECONDS,
             worker.expired_hash_days * DAY_SECONDS,
         ),
-        flush_limits=FlushLimits(worker.flush_interval_ms / 1000, worker.flush_rows_max),
+        flush_limits=FlushLimits(
+            worker.flush_interval_ms / 1000, worker.flush_rows_max, worker.owed_rows_max
+        ),
         reading=reading_of(settings),
         refusal_limits=RefusalLimits(worker.refused_run_max, worker.refused_ratio_max, worker.refused_window),
         events_seconds=settings.kafka.events_retention_days * DAY_SECONDS,

@@ -163,6 +163,9 @@ class WorkerSettings(Table):
     host: Annotated[str, Field(min_length=1, description="address of its probes and metrics")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="their port; 0 = any free one")] = 8081
     flush_rows_max: Annotated[int, Field(ge=1, le=1_000_000, description="rows in one flush")] = 20_000
+    owed_rows_max: Annotated[
+        int, Field(ge=1, description="rows owed to ClickHouse from which metering waits")
+    ] = 1_000_000
     flush_interval_ms: Annotated[
         int, Field(ge=10, le=60_000, description="longest wait before a flush, milliseconds")
     ] = 500

@@ -33,7 +33,7 @@ class FlushLimits:
     interval_seconds: float = 0.5
     rows_max: int = 20_000
     """A flush starts at once when this many rows are owed."""
-    owed_rows_max: int = 2_000_000
+    owed_rows_max: int = 1_000_000
     """While this process holds as many rows that ClickHouse lacks, its partitions wait before their next step."""
 
 

@@ -33,6 +33,8 @@ from streams.threads import in_thread
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
+_COMMIT_SHOWN_TRIES: Final = 10
+_COMMIT_SHOWN_PAUSE_SECONDS: Final = 0.5
 _DAY_ZERO: Final = date(1970, 1, 1)
 T = TypeVar("T")
 
@@ -170,7 +172,7 @@ class Opener:
     async def _check_source(self, processor: Processor, partition: int) -> None:
         """The offset in the state and the group's offset are committed together, so they must be equal."""
         expected = processor.record.source_offset
-        committed = await self._log.committed(EVENTS, partition)
+        committed = await self._committed(partition, expected)
         if (committed or 0) != expected:
             raise StateMismatch(
                 f"partition {partition}: the state covers the events before {expected}, the log's committed offset is "
@@ -179,12 +181,22 @@ class Opener:
                 f"offset is wrong, set that of group convometer, topic events, partition {partition} to {expected}"
             )
         bounds = await self._log.bounds(EVENTS, partition)
-        if expected > bounds.end or (expected and expected < bounds.start):
+        if not bounds.start <= expected <= bounds.end:
             raise StateMismatch(
                 f"partition {partition}: the state covers the events before {expected}, the log has those from "
                 f"{bounds.start} to {bounds.end}: what lies between was deleted before it was counted, or the topic "
                 "was made anew. Restore the topic, or replay the missing range into an installation that is built anew"
             )
+
+    async def _committed(self, partition: int, expected: int) -> int | None:
+        """Return the group's offset; Kafka may show one that was just committed a moment late."""
+        committed = await self._log.committed(EVENTS, partition)
+        for _ in range(_COMMIT_SHOWN_TRIES):
+            if (committed or 0) >= expected:
+                break
+            await asyncio.sleep(_COMMIT_SHOWN_PAUSE_SECONDS)
+            committed = await self._log.committed(EVENTS, partition)
+        return committed
 
     async def _owed(self, processor: Processor, store: PartitionStore) -> DirtyRows:
         partition, record = processor.config.partition, processor.record

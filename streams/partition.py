@@ -42,6 +42,8 @@ class TaskPorts:
     """Called when the partition's state is open: from now on it owes rows."""
     on_close: Callable[[Opened], None] = lambda _: None
     """Called before the partition's state is closed."""
+    wait_for_room: Callable[[asyncio.Event], Awaitable[bool]] | None = None
+    """Returns once ClickHouse lags so little that another step may be made, or when the event is set."""
     on_step: Callable[[str], None] = lambda _: None
     """Called with the name of each place of the order above; the crash tests end the process in it."""
 
@@ -91,6 +93,10 @@ class PartitionTask(OrderedTask):
 
     def _next_offset(self) -> int:
         return self.processor.record.source_offset
+
+    async def _wait_for_room(self) -> None:
+        if self._ports.wait_for_room is not None:
+            await self._ports.wait_for_room(self._pausing)
 
     async def _work(self, records: list[SourceRecord]) -> None:
         self._step_oldest_ms = records[0][2]

@@ -92,7 +92,11 @@ class OrderedTask(ABC):
     async def _run(self) -> None:
         await self.open()
         self.source.begin(self._next_offset())
-        while not self._pausing.is_set():
+        while True:
+            # Before anything is taken: what waits, waits in the log.
+            await self._wait_for_room()
+            if self._pausing.is_set():
+                return
             records = await self.source.take(_STEP_BYTES_MAX, _IDLE_SECONDS)
             if records:
                 await self._work(records)
@@ -133,6 +137,10 @@ class OrderedTask(ABC):
     @abstractmethod
     def _next_offset(self) -> int:
         """Return the offset behind the last committed record."""
+
+    async def _wait_for_room(self) -> None:
+        """Wait until what follows can take another step's results; return when a pause is asked for."""
+        return
 
     @abstractmethod
     async def _work(self, records: list[SourceRecord]) -> None:

@@ -200,7 +200,14 @@ class Worker:
 
     def _events_task(self, source: Source) -> PartitionTask:
         observers = self._observers
-        ports = TaskPorts(self._now_ms, observers.committed, self._on_open, self._on_close, observers.on_step)
+        ports = TaskPorts(
+            self._now_ms,
+            observers.committed,
+            self._on_open,
+            self._on_close,
+            self.flusher.wait_for_room,
+            observers.on_step,
+        )
         return PartitionTask(source, lambda: self._open(source.partition), ports, self._supervision)
 
     async def _open(self, partition: int) -> Opened:

@@ -46,11 +46,20 @@ class Bench:
         self.partition = Partitions(directory, 1, lambda _account: "UTC").partitions[0]
         self.failures: list[BaseException] = []
         self.source = Source("events", 0, self.log, lambda _flow: None)
-        ports = TaskPorts(lambda: 2_000_000_000_000, lambda *_: None)
+        self.room = asyncio.Event()
+        self.room.set()
+        ports = TaskPorts(lambda: 2_000_000_000_000, lambda *_: None, wait_for_room=self._wait_for_room)
         supervision = Supervision(self.failures.append, Acceptances(self.log), RefusalLimits(run_max=5))
         self.task = PartitionTask(self.source, self._open, ports, supervision)
         self._offset = 0
         self._opened_before = False
+
+    async def _wait_for_room(self, given_up: asyncio.Event) -> bool:
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self.room, given_up)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for future in waiting:
+            future.cancel()
+        return self.room.is_set()
 
     async def _open(self) -> Opened:
         writer = await self.log.writer("events", 0)
@@ -163,6 +172,31 @@ def test_a_stopped_partition_can_be_given_up_and_taken_up(tmp_path: Path) -> Non
         bench.task.start()
         await bench.until(lambda: bool(bench.task.stopped))
         assert not bench.failures
+        await bench.task.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_partition_waits_for_clickhouse_before_it_meters_on(tmp_path: Path) -> None:
+    """While too much is owed nothing is taken, committed or lost; a rebalance need not wait for it."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.room.clear()
+        bench.task.start()
+        await bench.until(lambda: bench.task.is_open)
+        bench.deliver(incoming("m1", START, 1))
+        await asyncio.sleep(0.05)
+        assert ("events", 0) not in bench.log.positions
+        assert not bench.source.empty
+        async with asyncio.timeout(5):
+            await bench.task.pause()
+        bench.task.start()
+        bench.deliver(incoming("m2", START, 1))
+        await asyncio.sleep(0.05)
+        assert ("events", 0) not in bench.log.positions
+        bench.room.set()
+        await bench.until(lambda: bench.log.positions.get(("events", 0)) == 2)
         await bench.task.stop()
 
     asyncio.run(scenario())
