@@ -108,6 +108,14 @@ async def writer_with_events(log: WorkerLog) -> PartitionWriter:
     return writer
 
 
+async def settle(log: WorkerLog) -> None:
+    """Become the next writer, as whoever restores does first: what was committed is there for readers then.
+
+    Kafka answers a commit before its markers are in the partitions.
+    """
+    await (await log.writer(EVENTS, 1)).close()
+
+
 async def committed_becomes(log: WorkerLog, expected: int) -> None:
     """Wait until the group's offset is there: Kafka answers a commit a moment before others can see it."""
     async with asyncio.timeout(10):
@@ -123,6 +131,7 @@ def test_a_commit_is_appends_and_position_together(run: Callable[[Scenario], Non
         writer = await writer_with_events(log)
         first = await writer.commit([changes("a", "b")], SourcePosition(EVENTS, 1, 7))
         second = await writer.commit([changes("c")], SourcePosition(EVENTS, 1, 9))
+        await settle(log)
         await committed_becomes(log, 9)
         found = await everything(log, USERS_CHANGELOG, 1)
         assert [key for _, key in found] == [b"a", b"b", b"c"]
@@ -142,6 +151,7 @@ def test_reading_starts_and_ends_where_asked(run: Callable[[Scenario], None]) ->
             keys = [f"{step}-{number}" for number in range(50)]
             await writer.commit([changes(*keys)], SourcePosition(EVENTS, 1, step + 1))
         await writer.close()
+        await settle(log)
         found = await everything(log, USERS_CHANGELOG, 1)
         assert len(found) == 250
         start, until = found[60][0], found[199][0]
@@ -158,6 +168,7 @@ def test_removals_are_read_as_such(run: Callable[[Scenario], None]) -> None:
         writer = await writer_with_events(log)
         await writer.commit([changes("a"), changes("a", value=None)], SourcePosition(EVENTS, 1, 1))
         await writer.close()
+        await settle(log)
         bounds = await log.bounds(USERS_CHANGELOG, 1)
         values = [
             record.value async for chunk in log.read(USERS_CHANGELOG, 1, 0, bounds.end) for _, record in chunk
@@ -175,6 +186,7 @@ def test_a_large_commit_keeps_its_order(run: Callable[[Scenario], None]) -> None
         keys = [f"{number:05d}" for number in range(4_000)]
         last = await writer.commit([changes(*keys, value=b"v" * 1000)], SourcePosition(EVENTS, 1, 1))
         await writer.close()
+        await settle(log)
         found = await everything(log, USERS_CHANGELOG, 1)
         assert [key for _, key in found] == [key.encode() for key in keys]
         assert last[USERS_CHANGELOG, 1] == found[-1][0]
@@ -208,8 +220,10 @@ def test_a_fenced_zombie_commits_nothing(kafka: KafkaCluster) -> None:
             with pytest.raises(ProducerFenced):
                 await zombie._producer.commit_transaction()
             await owner.commit([changes("owner")], SourcePosition(EVENTS, 1, 2))
+            await settle(log)
             assert [key for _, key in await everything(log, USERS_CHANGELOG, 1)] == [b"before", b"owner"]
             await committed_becomes(log, 2)
+            await zombie.close()
             await owner.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -233,6 +247,7 @@ def test_a_zombie_between_two_commits_is_told_why(kafka: KafkaCluster) -> None:
             with pytest.raises(CommitFailed, match="another worker"):
                 await zombie.commit([changes("after")], SourcePosition(EVENTS, 1, 2))
             assert [key for _, key in await everything(log, USERS_CHANGELOG, 1)] == [b"before"]
+            await zombie.close()
             await owner.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -250,6 +265,7 @@ def test_an_aborted_transaction_is_not_restored(kafka: KafkaCluster) -> None:
             assert [key for _, key in await everything(log, USERS_CHANGELOG, 1)] == [b"a"]
             # The aborted records and both markers have taken offsets.
             assert (await log.bounds(USERS_CHANGELOG, 1)).end == 5
+            await dead.close()
             await owner.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -267,6 +283,7 @@ def test_an_open_transaction_of_another_hides_nothing_of_ours(kafka: KafkaCluste
             bounds = await log.bounds(EVENTS, 1)
             found = [e async for chunk in log.read(EVENTS, 1, 0, bounds.end) for e in chunk]
             assert [entry.record.value for entry in found] == [b"forwarded"]
+            await first.close()
             await second.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -293,6 +310,7 @@ def test_a_commit_that_kafka_does_not_answer_ends(
             keys = [key for _, key in await everything(log, USERS_CHANGELOG, 1)]
             position = await log.committed(EVENTS, 1)
             assert (keys, position) in (([b"a"], 1), ([b"a", b"b"], 2))
+            await writer.close()
             await owner.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 120))
