@@ -14,8 +14,9 @@ import msgspec
 
 from metering.activity import DELIVERED, INCOMING, Activity, Sign
 from metering.conversations import Checkpoint, Delivery, state_of
+from metering.ladder import Differences, Ladder, add_count, add_ladder, replace_ladder
 from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS
-from metering.state import PRICING_TYPE_BY_CODE, UNSAID, Incoming, Message, earliest
+from metering.state import UNSAID, Incoming, Message, earliest
 from metering.timeline import OPENED_CHARGED, TURNED_CHARGED, Count, Timeline
 from metering.user import (
     AccountRules,
@@ -28,37 +29,11 @@ from metering.user import (
 )
 from schemas.rows import Family
 
-Differences = dict[RowKey, int]
-
-MESSAGES, DELIVERIES, FAILURES, CONVERSATIONS, INCOMING_MESSAGES = map(
-    int, (Family.MESSAGES, Family.DELIVERIES, Family.FAILURES, Family.CONVERSATIONS, Family.INCOMING)
-)
-"""Plain numbers: an enumeration's members cost more to reach than all else about a row's key."""
+# Plain numbers: an enumeration's members cost more to reach than all else about a row's key.
+CONVERSATIONS, INCOMING_MESSAGES = int(Family.CONVERSATIONS), int(Family.INCOMING)
 
 # Views are kept for every item of every cached user. As structs outside of the garbage collection they are small,
 # and nothing has to be looked through again and again.
-
-
-class Ladder(msgspec.Struct, frozen=True, gc=False):
-    """A message's rows in short: its dimensions, the days on which it counts, and the detail of its last row."""
-
-    number: str
-    country: str
-    category: str
-    template: int
-    total: int
-    sent: int | None
-    """A day like the others: None = not counted."""
-    delivered: int | None
-    read: int | None
-    not_delivered: int | None
-    pricing_type: int
-    """Code; this and the following only of a delivered message."""
-    billable: int
-    service_window: int
-    free_entry_point: int
-    error_code: int
-    """Only of a message that is not delivered."""
 
 
 class MessageView(msgspec.Struct, gc=False):
@@ -171,7 +146,7 @@ class Evaluation:
             self._update_ladder(item, user.messages[item], differences)
         if self._activity.is_changed:
             for key, count in self._activity.settle(self._signs):
-                _add(differences, key, count)
+                add_count(differences, key, count)
         if 0 in differences.values():
             return {key: count for key, count in differences.items() if count}
         return differences
@@ -181,14 +156,14 @@ class Evaluation:
         result: Differences = {}
         for view in self._messages.values():
             if view.ladder is not None:
-                _add_ladder(result, view.ladder, 1)
+                add_ladder(result, view.ladder, 1)
         for entry in self._user.incoming.values():
-            _add(result, self._incoming_key(self._numbers[entry.number].name, entry.at, entry.country), 1)
+            add_count(result, self._incoming_key(self._numbers[entry.number].name, entry.at, entry.country), 1)
         for number in self._numbers:
             for count in number.timeline.counts():
                 self._add_conversation(result, number.name, count, 1)
         for key in self._activity.all_keys():
-            _add(result, key, 1)
+            add_count(result, key, 1)
         return {key: count for key, count in result.items() if count}
 
     def _take_up_numbers(self) -> None:
@@ -217,10 +192,10 @@ class Evaluation:
                 changed.update(dict.fromkeys([*number.add_time(at), *number.remove_time(old.at)]))
             if old.is_referral:
                 number.timeline.remove_referral(old.at)
-            _add(differences, self._incoming_key(number.name, old.at, old.country), -1)
+            add_count(differences, self._incoming_key(number.name, old.at, old.country), -1)
         if referral:
             number.timeline.add_referral(at)
-        _add(differences, self._incoming_key(number.name, at, country), 1)
+        add_count(differences, self._incoming_key(number.name, at, country), 1)
         sign = (old.at, old.country) if old and old.is_unfolded else None
         self._activity.replace(INCOMING, entry.number, sign, (at, country) if unfolded else None)
 
@@ -279,9 +254,9 @@ class Evaluation:
             return
         view.ladder = new
         if old is None:
-            _add_ladder(differences, new, 1)
+            add_ladder(differences, new, 1)
         else:
-            _replace_ladder(differences, old, new)
+            replace_ladder(differences, old, new)
 
     def _ladder(self, message: Message, number: NumberView, inside: bool) -> Ladder:
         day = self._rules.calendar.day
@@ -334,11 +309,13 @@ class Evaluation:
         day = self._rules.calendar.day(count.opened_at)
         dimensions = (day, number, count.country, count.type, count.category)
         if count.word == TURNED_CHARGED:
-            _add(differences, (CONVERSATIONS, 1, *dimensions), -times)
-            _add(differences, (CONVERSATIONS, 2, *dimensions), times)
+            add_count(differences, (CONVERSATIONS, 1, *dimensions), -times)
+            add_count(differences, (CONVERSATIONS, 2, *dimensions), times)
         else:
-            _add(differences, (CONVERSATIONS, 0, *dimensions), times)
-            _add(differences, (CONVERSATIONS, 2 if count.word == OPENED_CHARGED else 1, *dimensions), times)
+            add_count(differences, (CONVERSATIONS, 0, *dimensions), times)
+            add_count(
+                differences, (CONVERSATIONS, 2 if count.word == OPENED_CHARGED else 1, *dimensions), times
+            )
 
     def _signs(self) -> Iterator[tuple[int, int, Sign]]:
         """Yield every unfolded sign of life, as evaluated."""
@@ -356,66 +333,3 @@ class Evaluation:
 
 def _sign(delivery: Delivery | None) -> Sign | None:
     return (delivery.at, delivery.country) if delivery else None
-
-
-def _add(differences: Differences, key: RowKey, count: int) -> None:
-    differences[key] = differences.get(key, 0) + count
-
-
-def _add_ladder(differences: Differences, ladder: Ladder, sign: int) -> None:
-    """Add every row of a message."""
-    dimensions = _dimensions(ladder)
-    for measure, day in enumerate(_days(ladder)):
-        if day is not None:
-            _add(differences, (MESSAGES, measure, day, *dimensions), sign)
-    detail = _detail(ladder)
-    if detail:
-        _add(differences, detail, sign)
-
-
-def _replace_ladder(differences: Differences, old: Ladder, new: Ladder) -> None:
-    """Add the rows in which two ladders differ."""
-    dimensions = _dimensions(new)
-    if dimensions != _dimensions(old):
-        _add_ladder(differences, old, -1)
-        _add_ladder(differences, new, 1)
-        return
-    for measure, (before, after) in enumerate(zip(_days(old), _days(new), strict=True)):
-        if before != after:
-            if before is not None:
-                _add(differences, (MESSAGES, measure, before, *dimensions), -1)
-            if after is not None:
-                _add(differences, (MESSAGES, measure, after, *dimensions), 1)
-    detail_gone, detail = _detail(old), _detail(new)
-    if detail_gone != detail:
-        if detail_gone:
-            _add(differences, detail_gone, -1)
-        if detail:
-            _add(differences, detail, 1)
-
-
-def _dimensions(ladder: Ladder) -> tuple[str, str, str, int]:
-    return (ladder.number, ladder.country, ladder.category, ladder.template)
-
-
-def _days(ladder: Ladder) -> tuple[int | None, ...]:
-    """Return the days of a message's measures, in the order of their places."""
-    return (ladder.total, ladder.sent, ladder.delivered, ladder.read, ladder.not_delivered)
-
-
-def _detail(ladder: Ladder) -> RowKey | None:
-    """Return the row of a delivery, or of a failure."""
-    if ladder.delivered is not None:
-        return (
-            DELIVERIES,
-            0,
-            ladder.delivered,
-            *_dimensions(ladder),
-            PRICING_TYPE_BY_CODE[ladder.pricing_type],
-            ladder.billable,
-            ladder.service_window,
-            ladder.free_entry_point,
-        )
-    if ladder.not_delivered is not None:
-        return (FAILURES, 0, ladder.not_delivered, *_dimensions(ladder), ladder.error_code)
-    return None

@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 
 from msgspec.structs import replace
 
-from metering.evaluation import Differences, Evaluation
+from metering.evaluation import Evaluation
+from metering.ladder import Differences
 from metering.retention import Cut, fold
 from metering.state import (
     Incoming,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from metering.calendar import ZoneRules
-from metering.evaluation import Differences
+from metering.ladder import Differences
 from metering.meter import Outcome, meter
 from metering.retention import Cut
 from metering.rules import Regimes
