@@ -249,7 +249,6 @@ class Processor:
         record = self.accounts[event.account]
         if event.occurred_at < record.cut:
             self._set_aside(event, "late", f"before the cut of its account at {record.cut}", step)
-            self._count_run(1, step)
             return
         self._refused_run = 0
         if event.user_bsuid and event.user_phone:

@@ -17,7 +17,7 @@ from faust.types import EventT, StreamT
 from yarl import URL
 
 from schemas.codec import partition_of
-from schemas.topics import TopicSpec
+from schemas.topics import CONSUMER_GROUP, TopicSpec
 from streams.embedded.log import (
     EmbeddedLog,
     LogFailed,
@@ -307,7 +307,7 @@ def test_committed_records_that_are_gone_stop_the_app(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path) as log:
             fill(log, 10)
-            await log.transaction([], {("another", "sent", 2): 10})
+            await log.transaction([], {(CONSUMER_GROUP, "sent", 2): 10})
             log.declare([TopicSpec("sent", 4, retention_seconds=1)])
             await log.maintenance(10**15)
             await log.transaction([], {(GROUP, "sent", 2): 4})

@@ -62,7 +62,7 @@ async def count(node: Node) -> int:
 
 async def until_stopped(node: Node) -> None:
     """Wait until a partition has stopped."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await node.worker.stopped.wait()
 
 
@@ -81,7 +81,7 @@ def test_a_bad_deploy_does_not_drain_into_the_dead_letter(tmp_path: Path) -> Non
             assert "updates in a row were refused" in node.readiness()["events[0]"]
             with pytest.raises(PartitionStopped, match=r"events\[0\] has stopped"):
                 await node.wait_flushed(await node.positions())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await count(node) != len(PHONES) - of_zero:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.05)
             assert len(await node.dead_letters(-1, 100)) < 50
@@ -90,7 +90,7 @@ def test_a_bad_deploy_does_not_drain_into_the_dead_letter(tmp_path: Path) -> Non
         async with running(tmp_path) as node:
             await until_stopped(node)
             await node.accept("events", 0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while node.worker.stops():  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.05)
             await node.wait_flushed(await node.positions())

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.kafka_broker import KafkaCluster, KafkaMissing, jars
 
-REQUIRE_KAFKA: Final = "CONVOMETER_REQUIRE_KAFKA"
+REQUIRE_KAFKA: Final = "CONVOMETER_TEST_REQUIRE_KAFKA"
 NOT_RUN: Final = "Kafka tests were NOT run"
 _FIXTURES: Final = frozenset({"kafka", "kafka_three"})
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from metering.rules import DAY_SECONDS
 from schemas.codec import encode_batch
 from schemas.events import Event
+from schemas.topics import DEAD_LETTER
 from sinks.clickhouse.writer import Progress
 from streams.dirty import DirtyRows
 from streams.guard import Acceptance, Acceptances, RefusalLimits, acceptance_append
@@ -152,6 +153,27 @@ def test_a_partition_that_refuses_too_much_stops_until_someone_accepts(tmp_path:
         await bench.until(lambda: bench.log.positions["events", 0] == 9)
         assert bench.task.stopped == ""
         assert len(bench.log.records["dead-letter", 0]) == 7
+        await bench.task.stop()
+
+    asyncio.run(scenario())
+
+
+def test_what_comes_too_late_stops_nothing(tmp_path: Path) -> None:
+    """Who feeds an old month once more sends nothing wrong: it is set aside, and the partition goes on."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.task.start()
+        for day in range(60):
+            bench.deliver(incoming(f"m{day}", START + day * DAY_SECONDS, 1))
+        processor = bench.partition.processor
+        await bench.until(lambda: "A" in processor.accounts and processor.accounts["A"].cut > START)
+        for repeat in range(20):
+            bench.deliver(incoming(f"m{repeat % 2}", START, 1))
+        bench.deliver(incoming("new", START + 60 * DAY_SECONDS, 1))
+        await bench.until(lambda: bench.log.positions.get(("events", 0)) == 81)
+        assert not bench.task.stopped
+        assert len(bench.log.records[DEAD_LETTER, 0]) == 20
         await bench.task.stop()
 
     asyncio.run(scenario())
