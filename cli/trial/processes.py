@@ -83,9 +83,16 @@ class Child:
             self._process.kill()
             return await asyncio.to_thread(self._process.wait)
 
+    def partitions_opened(self) -> int:
+        """Return how often it has taken up a partition, over all its lives."""
+        return self._words().count(" restored: ")
+
     def last_words(self, lines: int = 15) -> str:
         """Return the end of its log."""
+        return "\n".join(self._words().splitlines()[-lines:])
+
+    def _words(self) -> str:
         try:
-            return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+            return self._log.read_text(errors="replace")
         except FileNotFoundError:
             return ""

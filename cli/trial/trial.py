@@ -14,7 +14,7 @@ from cli.trial.subjects import Subject
 from simulation.generator import World, WorldOptions
 from simulation.truth import Truth
 
-_QUERIES: tuple[QueryName, ...] = ("usage", "conversations", "incoming", "active-users")
+QUERIES: tuple[QueryName, ...] = ("usage", "conversations", "incoming", "active-users")
 _CHUNK_LINES = 40
 _LATE_DAYS = 3
 _SETTLE_SECONDS_MAX = 180.0
@@ -97,7 +97,7 @@ async def run_trial(subject: Subject, traffic: Traffic, plan: FaultPlan, seed: i
     async with asyncio.timeout(_SETTLE_SECONDS_MAX):
         await subject.settle()
     counted: dict[Cell, int] = {}
-    for name in _QUERIES:
+    for name in QUERIES:
         counted.update(cells_of(name, await subject.query(name)))
     restarts = sum(child.starts - 1 for child in subject.children)
     verdict = compare(traffic.truth, counted)
