@@ -12,6 +12,8 @@ from cli.trial.subjects import SESSION_SECONDS, Subject
 
 _WORKERS_MAX = 4
 _SINK_DOWN_SECONDS = 2.0
+_WORK_BETWEEN = 0.5
+"""How often work is waited for before the next fault: a process that is always killed while it starts shows little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Faults:
     def __init__(self, plan: FaultPlan, subject: Subject, random: Random) -> None:
         """Draw the schedule."""
         self.done: Counter[str] = Counter()
+        self.fed = asyncio.Event()
+        """To be set whenever something that was fed has been acknowledged."""
         self._subject = subject
         self._random = random
         schedule = ["kill"] * plan.kills
@@ -44,7 +48,7 @@ class Faults:
         self._schedule = schedule
 
     async def do_all(self) -> None:
-        """Do one fault after the other, with pauses of random length."""
+        """Do one fault after the other, with pauses of random length; ``fed`` has to be set meanwhile."""
         acts = {
             "kill": self._kill,
             "join": self._join,
@@ -55,6 +59,9 @@ class Faults:
         for fault in self._schedule:
             await acts[fault]()
             await asyncio.sleep(self._random.uniform(0.0, 0.6))
+            if self._random.random() < _WORK_BETWEEN:
+                self.fed.clear()
+                await self.fed.wait()
 
     def _victim(self) -> Child | None:
         running = [child for child in self._subject.children if child.is_running]

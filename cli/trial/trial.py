@@ -88,7 +88,7 @@ async def run_trial(subject: Subject, traffic: Traffic, plan: FaultPlan, seed: i
     ]
     breaking = asyncio.create_task(faults.do_all())
     try:
-        await _feed(subject, chunks, breaking)
+        await _feed(subject, chunks, breaking, faults.fed)
         # A fault that could not be done ends the trial.
         await breaking
     finally:
@@ -104,10 +104,13 @@ async def run_trial(subject: Subject, traffic: Traffic, plan: FaultPlan, seed: i
     return Outcome(len(traffic.lines), traffic.updates, faults.done, restarts, verdict)
 
 
-async def _feed(subject: Subject, chunks: list[list[bytes]], breaking: asyncio.Task[None]) -> None:
+async def _feed(
+    subject: Subject, chunks: list[list[bytes]], breaking: asyncio.Task[None], fed: asyncio.Event
+) -> None:
     """Feed everything, and again while there are faults left: repeats change no number."""
     position = 0
     while position < len(chunks) or not breaking.done():
         await subject.feed(chunks[position % len(chunks)])
+        fed.set()
         position += 1
         await asyncio.sleep(0)
