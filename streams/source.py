@@ -17,8 +17,12 @@ from streams.log import WorkerLog
 from streams.processor import SourceRecord
 
 _log = logging.getLogger(__name__)
-QUEUED_RECORDS_MAX = 64
-"""From here on the partition is paused; it flows again when half of them are worked on."""
+QUEUED_BYTES_MAX = 2 << 20
+"""From here on the partition is paused; it flows again when half of it is worked on."""
+LINGER_SECONDS = 0.02
+"""More may come: a commit costs as much for one record as for a thousand."""
+RECORD_BYTES = 200
+"""What a record costs beside its bytes, roughly."""
 LOOK_AGAIN_SECONDS = 5.0
 _MISSING_RECORDS_MAX = 500
 
@@ -42,6 +46,7 @@ class Source:
         self._log = log
         self._flow = flow
         self._queue: deque[SourceRecord] = deque()
+        self._queued_bytes = 0
         self._woken = asyncio.Event()
         self._next_offset = 0
         self._seen_end = 0
@@ -57,15 +62,17 @@ class Source:
     def put(self, record: SourceRecord) -> None:
         """Queue a delivered record."""
         self._queue.append(record)
+        self._queued_bytes += _size(record)
         self._woken.set()
         # Said again with each record: a rebalance lets everything flow.
-        if len(self._queue) >= QUEUED_RECORDS_MAX:
+        if self._queued_bytes >= QUEUED_BYTES_MAX:
             self._paused = True
             self._flow(False)
 
     def clear(self) -> None:
         """Forget what is queued: the partition may have moved, and will be delivered again from its commit."""
         self._queue.clear()
+        self._queued_bytes = 0
         self._paused = False
 
     def wake(self) -> None:
@@ -96,6 +103,8 @@ class Source:
                     await self._woken.wait()
             except TimeoutError:
                 return await self._look(asyncio.get_running_loop().time())
+        if self._queued_bytes < bytes_max:
+            await asyncio.sleep(LINGER_SECONDS)
         taken: list[SourceRecord] = []
         size = 0
         while self._queue and size < bytes_max:
@@ -105,11 +114,12 @@ class Source:
                 if self._next_offset < offset:
                     break  # more is missing than is worked on at once
             record = self._queue.popleft()
+            self._queued_bytes -= _size(record)
             if offset == self._next_offset:
                 taken.append(record)
                 self._next_offset = offset + 1
-                size += len(record[1])
-        if self._paused and len(self._queue) <= QUEUED_RECORDS_MAX // 2:
+                size += _size(record)
+        if self._paused and self._queued_bytes <= QUEUED_BYTES_MAX // 2:
             self._paused = False
             self._flow(True)
         return taken
@@ -146,3 +156,7 @@ class Source:
         if until <= self._next_offset or self._queue:
             return []
         return await self._missing(until)
+
+
+def _size(record: SourceRecord) -> int:
+    return RECORD_BYTES + len(record[1])

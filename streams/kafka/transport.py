@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _DELIVERIES_BEFORE_YIELD = 100
 _FETCH_SECONDS = 0.5
+"""How long a broker may hold a fetch back while it has nothing."""
+_POLL_SECONDS = 0.1
+"""How long what arrived is waited for. A partition that is let flow again meanwhile waits for the rest of it."""
+_ALL_PAUSED_SECONDS = 0.01
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -71,6 +75,22 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, set[TP] | None]:  # noqa: ASYNC109
+        """Fetch, and have all of it delivered.
+
+        Faust fetches with a set that a pause changes meanwhile: it would drop what was fetched of a partition that is
+        paused by then, and aiokafka takes a set that became empty for "all partitions". And it sleeps for a second when
+        all partitions are paused.
+        """
+        if self.flow_active and not self._get_active_partitions():
+            await asyncio.sleep(_ALL_PAUSED_SECONDS)
+            return {}, None
+        records, _ = await super()._wait_next_records(timeout)
+        return records, None
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        return await super()._getmany(None if active_partitions is None else set(active_partitions), timeout)
+
     async def _drain_messages(self, fetcher: Any) -> None:
         """Deliver until the consumer or the fetcher stops.
 
@@ -82,7 +102,7 @@ class Consumer(driver.Consumer):
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 # Lets other tasks run also while there is nothing to wait for.
                 await asyncio.sleep(0)
-                async for tp, message in self.getmany(timeout=_FETCH_SECONDS):
+                async for tp, message in self.getmany(timeout=_POLL_SECONDS):
                     await self.callback(message)
                     self._read_offset[tp] = message.offset
                     delivered += 1

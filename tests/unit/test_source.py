@@ -9,7 +9,7 @@ import pytest
 
 from streams.processor import SourceRecord
 from streams.records import OffsetOutOfRange
-from streams.source import QUEUED_RECORDS_MAX, Source
+from streams.source import QUEUED_BYTES_MAX, RECORD_BYTES, Source
 from tests.support.memory_log import MemoryLog
 
 
@@ -141,9 +141,28 @@ def test_a_hole_that_the_log_lost_stops_the_work() -> None:
 def test_a_full_queue_pauses_its_partition_alone() -> None:
     """Delivery is paused while too much is queued, and goes on when half of it is worked on."""
     flows: list[bool] = []
-    source = source_of(log_with(list(range(QUEUED_RECORDS_MAX))), flows)
-    for offset in range(QUEUED_RECORDS_MAX):
-        source.put(record(offset))
+    source = source_of(log_with([0, 1, 2, 3]), flows)
+    large = b"." * (QUEUED_BYTES_MAX // 4 - RECORD_BYTES)
+    for offset in range(3):
+        source.put((offset, large, 0))
+    assert flows == []
+    source.put((3, large, 0))
     assert flows == [False]
-    assert len(asyncio.run(taken(source))) == QUEUED_RECORDS_MAX
-    assert flows == [False, True]
+
+    async def one_by_one() -> None:
+        assert len(await source.take(1, 0.01)) == 1
+        assert flows == [False]
+        assert len(await source.take(1, 0.01)) == 1
+        assert flows == [False, True]
+
+    asyncio.run(one_by_one())
+
+
+def test_small_records_fill_the_queue_too() -> None:
+    """A record costs more than its bytes: a million empty ones are not held in memory."""
+    flows: list[bool] = []
+    source = source_of(log_with([]), flows)
+    for offset in range(QUEUED_BYTES_MAX // RECORD_BYTES + 1):
+        source.put((offset, b"", 0))
+    assert flows == [False]
+    assert len(asyncio.run(source.take(1 << 20, 0.01))) <= (1 << 20) // RECORD_BYTES + 1
