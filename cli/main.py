@@ -6,6 +6,7 @@ engine's start-up time.
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from importlib.metadata import version
 
@@ -31,6 +32,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "generate": ("cli.generate", "generate", "Write realistic webhook traffic with a known truth."),
 }
 """Verb to module, attribute and summary."""
+SERVING = frozenset({"run", "gateway", "worker"})
+"""Verbs that read their settings again at SIGHUP."""
 
 
 class LazyGroup(click.Group):
@@ -44,6 +47,9 @@ class LazyGroup(click.Group):
         """Import and return a verb."""
         if cmd_name not in VERBS:
             return None
+        if cmd_name in SERVING:
+            # Before the imports, which take a second. A handler and not SIG_IGN, which processes that we start inherit.
+            signal.signal(signal.SIGHUP, lambda _signal, _frame: None)
         module, attribute, _ = VERBS[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)

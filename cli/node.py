@@ -15,10 +15,11 @@ from cli.dead_letters import DeadLetters
 from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.observers import sample_gauges, worker_observers, worker_readiness
-from cli.options import reading_of, worker_options
+from cli.options import live_reading, live_worker_options
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from runtime.settings_in_force import SettingsInForce
 from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
@@ -41,7 +42,7 @@ class Node:
 
     def __init__(
         self,
-        settings: Settings,
+        in_force: SettingsInForce,
         metrics: Metrics,
         clock: Clock,
         log: EmbeddedLog,
@@ -49,7 +50,7 @@ class Node:
         on_step: Callable[[str], None],
     ) -> None:
         """Take what is open already; use ``start``."""
-        self.settings = settings
+        self.settings = settings = in_force.settings
         self.metrics = metrics
         self.clock = clock
         self.log = log
@@ -59,18 +60,18 @@ class Node:
         self.worker = Worker(
             worker_log,
             ClickHouseWriter(clients),
-            worker_options(settings),
+            live_worker_options(in_force),
             clock.now_ms,
             worker_observers(metrics, on_step),
         )
-        self._intake = LineIntake(self._append, settings.partitions, reading_of(settings), metrics, clock)
+        self._intake = LineIntake(self._append, settings.partitions, live_reading(in_force), metrics, clock)
         self._dead_letters = DeadLetters(worker_log, self._intake)
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(
         cls,
-        settings: Settings,
+        settings: Settings | SettingsInForce,
         metrics: Metrics,
         clock: Clock,
         on_step: Callable[[str], None] = lambda _: None,
@@ -81,6 +82,8 @@ class Node:
             LogOwned: another process owns the directory.
             StateMismatch, RulesChanged, ClickHouseRefused, BrokenParts: it cannot go on; each says what to do.
         """
+        in_force = SettingsInForce.of(settings)
+        settings = in_force.settings
         directory = settings.log_directory
         if directory is None:
             raise NotEmbedded(settings.broker)
@@ -88,7 +91,7 @@ class Node:
         log = EmbeddedLog.open(directory.absolute())
         register_log(log.directory, log)
         clients = ClientPool(lambda: open_client(clickhouse_address(settings)))
-        node = cls(settings, metrics, clock, log, clients, on_step)
+        node = cls(in_force, metrics, clock, log, clients, on_step)
         try:
             await asyncio.to_thread(_migrate, clients)
             await node.worker.start()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from metering.calendar import ZoneRules
 from metering.rules import DAY_SECONDS, shipped_regimes
 from runtime.settings import Settings
+from runtime.settings_in_force import Derived, SettingsInForce
+from schemas.events import Parsed
 from streams.flusher import FlushLimits
 from streams.guard import RefusalLimits
 from streams.kafka.connection import KafkaConnection
-from streams.normalize import Reading
+from streams.normalize import InputFormat, Reading
 from streams.opening import WorkerOptions
 from streams.processor import Retention
 
@@ -17,8 +21,24 @@ _DEFAULT_ZONES: ZoneRules = (("", "UTC"),)
 
 def reading_of(settings: Settings) -> Reading:
     """Return how bodies are read that do not come through the gateway."""
-    known = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
-    return Reading(known, settings.keep_message_text)
+    return Reading(settings.known_accounts(), settings.keep_message_text)
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadingNow(Reading):
+    """Reads each body as the settings in force say."""
+
+    now: Derived[Reading] | None = None
+
+    def read(self, value: bytes, received_at_ms: int, input_format: InputFormat | None = None) -> Parsed:
+        """See ``Reading.read``."""
+        assert self.now is not None
+        return self.now().read(value, received_at_ms, input_format)
+
+
+def live_reading(in_force: SettingsInForce) -> Reading:
+    """Return how bodies are read while the settings may change: accounts that are new become known."""
+    return _ReadingNow(now=Derived(in_force, reading_of))
 
 
 def connection_of(settings: Settings) -> KafkaConnection:
@@ -66,3 +86,9 @@ def worker_options(settings: Settings) -> WorkerOptions:
         dead_letter_seconds=settings.dead_letter_retention_days * DAY_SECONDS,
         dead_letter_bytes=settings.dead_letter_bytes_max,
     )
+
+
+def live_worker_options(in_force: SettingsInForce) -> WorkerOptions:
+    """Return the options of a worker whose settings may change: it asks for zones and known accounts each time."""
+    options = worker_options(in_force.settings)
+    return replace(options, zones_of=in_force.zones_of, reading=live_reading(in_force))

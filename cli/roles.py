@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.node import Node
 from cli.observers import sample_gauges, worker_observers, worker_readiness
-from cli.options import worker_options
+from cli.options import live_worker_options
 from cli.owner import OwnerServer
 from gateway.batching import BatchingAppender, BatchingLimits
 from gateway.port import AppendRecord
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from runtime.settings_in_force import SettingsInForce
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.kafka.log import KafkaWorkerLog
@@ -43,9 +44,10 @@ class Roles:
 
 
 @asynccontextmanager
-async def embedded_roles(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+async def embedded_roles(in_force: SettingsInForce, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
     """Give gateway and worker over the embedded log of a data directory, which other verbs may ask meanwhile."""
-    node = await Node.start(settings, metrics, clock)
+    settings = in_force.settings
+    node = await Node.start(in_force, metrics, clock)
 
     async def append_record(topic: str, partition: int, key: bytes | None, value: bytes) -> int:
         return await node.log.append(topic, partition, [Record(key, value, clock.now_ms())])
@@ -62,25 +64,27 @@ async def embedded_roles(settings: Settings, metrics: Metrics, clock: Clock) -> 
 
 
 @asynccontextmanager
-async def kafka_gateway(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+async def kafka_gateway(in_force: SettingsInForce, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
     """Give a gateway over Kafka. Any number of them may run side by side."""
+    settings = in_force.settings
     async with kafka_log(settings) as log, _kafka_batching(settings, metrics, clock, log) as roles:
         yield roles
 
 
 @asynccontextmanager
-async def kafka_worker(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+async def kafka_worker(in_force: SettingsInForce, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
     """Give a worker over Kafka. As many of them as there are partitions may run side by side."""
-    async with kafka_log(settings) as log, _kafka_worker(settings, metrics, clock, log) as roles:
+    async with kafka_log(in_force.settings) as log, _kafka_worker(in_force, metrics, clock, log) as roles:
         yield roles
 
 
 @asynccontextmanager
-async def kafka_both(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+async def kafka_both(in_force: SettingsInForce, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
     """Give gateway and worker over Kafka, in one process."""
+    settings = in_force.settings
     async with (
         kafka_log(settings) as log,
-        _kafka_worker(settings, metrics, clock, log) as work,
+        _kafka_worker(in_force, metrics, clock, log) as work,
         _kafka_batching(settings, metrics, clock, log) as gate,
     ):
         yield Roles(lambda: {**gate.readiness(), **work.readiness()}, gate.appender, work.worker)
@@ -105,12 +109,17 @@ async def _kafka_batching(
 
 @asynccontextmanager
 async def _kafka_worker(
-    settings: Settings, metrics: Metrics, clock: Clock, log: KafkaWorkerLog
+    in_force: SettingsInForce, metrics: Metrics, clock: Clock, log: KafkaWorkerLog
 ) -> AsyncIterator[Roles]:
+    settings = in_force.settings
     settings.data.mkdir(parents=True, exist_ok=True)
     clients = ClientPool(lambda: open_client(settings.clickhouse))
     worker = Worker(
-        log, ClickHouseWriter(clients), worker_options(settings), clock.now_ms, worker_observers(metrics)
+        log,
+        ClickHouseWriter(clients),
+        live_worker_options(in_force),
+        clock.now_ms,
+        worker_observers(metrics),
     )
     sampling: asyncio.Task[None] | None = None
     try:

@@ -13,25 +13,27 @@ import logging
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import click
 import httpx
-from pydantic import SecretStr
 
-from cli.context import common_options, new_metrics, run_async, settings_of
+from cli.context import common_options, run_async
+from cli.live import Process, start_process
 from cli.roles import Roles, embedded_roles, kafka_both, kafka_gateway, kafka_worker
-from cli.serving import App, address_of, listen, quiet_libraries, serving, until_stopped
+from cli.serving import App, address_of, listen, on_hangup, serving, until_stopped
 from gateway.app import create_app, create_probes
 from runtime.clock import Clock, SystemClock
-from runtime.logging import configure_logging
 from runtime.memory import settle
 from runtime.metrics import Metrics
-from runtime.settings import Role, Settings, check_roles
+from runtime.settings import Settings
+from runtime.settings_in_force import SettingsInForce
 
 _log = logging.getLogger("convometer")
 _PORT = click.IntRange(0, 65_535)
+OpenRoles = Callable[[SettingsInForce, Metrics, Clock], AbstractAsyncContextManager[Roles]]
 
 
 @click.command("run")
@@ -41,14 +43,13 @@ _PORT = click.IntRange(0, 65_535)
 @run_async
 async def run(demo: bool, port: int | None, config: Path | None, data: Path | None) -> None:
     """Run everything on this machine, in the foreground, until Ctrl-C."""
-    settings = _settings(config, data, "run")
+    hangup = on_hangup()
     demo_secret = secrets.token_hex(16) if demo else None
-    if demo_secret is not None:
-        settings = settings.with_app_secret(SecretStr(demo_secret))
+    process = start_process(config, data, "run", demo_secret)
+    settings = process.in_force.settings
     listener = listen(settings.gateway.host, settings.gateway.port if port is None else port)
-    metrics, clock = new_metrics(), SystemClock()
     open_roles = kafka_both if settings.kafka_servers else embedded_roles
-    await _serve(open_roles(settings, metrics, clock), settings, metrics, clock, listener, demo_secret)
+    await _serve(open_roles, process, listener, hangup, demo_secret)
 
 
 @click.command("gateway")
@@ -57,10 +58,11 @@ async def run(demo: bool, port: int | None, config: Path | None, data: Path | No
 @run_async
 async def gateway(port: int | None, config: Path | None, data: Path | None) -> None:
     """Take webhooks and append them to Kafka. Any number of gateways may run side by side."""
-    settings = _settings(config, data, "gateway")
-    listener = listen(settings.gateway.host, settings.gateway.port if port is None else port)
-    metrics, clock = new_metrics(), SystemClock()
-    await _serve(kafka_gateway(settings, metrics, clock), settings, metrics, clock, listener)
+    hangup = on_hangup()
+    process = start_process(config, data, "gateway")
+    settings = process.in_force.settings.gateway
+    listener = listen(settings.host, settings.port if port is None else port)
+    await _serve(kafka_gateway, process, listener, hangup)
 
 
 @click.command("worker")
@@ -72,34 +74,31 @@ async def worker(port: int | None, config: Path | None, data: Path | None) -> No
 
     Each worker needs a data directory of its own. Losing it costs time, not numbers.
     """
-    settings = _settings(config, data, "worker")
-    listener = listen(settings.worker.host, settings.worker.port if port is None else port)
-    metrics, clock = new_metrics(), SystemClock()
-    await _serve(kafka_worker(settings, metrics, clock), settings, metrics, clock, listener)
-
-
-def _settings(config: Path | None, data: Path | None, role: Role) -> Settings:
-    settings = settings_of(config, data)
-    check_roles(settings, role)
-    configure_logging(settings.log_format)
-    quiet_libraries()
-    return settings
+    hangup = on_hangup()
+    process = start_process(config, data, "worker")
+    settings = process.in_force.settings.worker
+    listener = listen(settings.host, settings.port if port is None else port)
+    await _serve(kafka_worker, process, listener, hangup)
 
 
 async def _serve(
-    opening: AbstractAsyncContextManager[Roles],
-    settings: Settings,
-    metrics: Metrics,
-    clock: Clock,
+    open_roles: OpenRoles,
+    process: Process,
     listener: socket.socket,
+    hangup: asyncio.Event,
     demo_secret: str | None = None,
 ) -> None:
     """Open the roles, serve HTTP for them, and end when asked to or when something inside has ended."""
     feeding: asyncio.Task[None] | None = None
-    async with opening as roles, serving(_app(roles, settings, metrics, clock), listener) as served:
+    opening = open_roles(process.in_force, process.metrics, process.clock)
+    async with (
+        opening as roles,
+        serving(_app(roles, process), listener) as served,
+        process.following(hangup),
+    ):
         settle()
         address = address_of(listener)
-        _greet(address, settings, roles, demo=demo_secret is not None)
+        _greet(address, process.in_force.settings, roles, demo=demo_secret is not None)
         if demo_secret is not None:
             feeding = asyncio.create_task(_feed(address, demo_secret))
             feeding.add_done_callback(_demo_ended)
@@ -116,10 +115,12 @@ async def _serve(
         raise click.ClickException("stopped, because the HTTP server ended by itself; the log above says why")
 
 
-def _app(roles: Roles, settings: Settings, metrics: Metrics, clock: Clock) -> App:
+def _app(roles: Roles, process: Process) -> App:
     if roles.appender is None:
-        return create_probes(metrics, roles.readiness)
-    return create_app(roles.appender, settings, metrics, clock, readiness=roles.readiness)
+        return create_probes(process.metrics, roles.readiness)
+    return create_app(
+        roles.appender, process.in_force, process.metrics, process.clock, readiness=roles.readiness
+    )
 
 
 def _greet(address: str, settings: Settings, roles: Roles, *, demo: bool) -> None:

@@ -6,6 +6,7 @@ Owns the listening socket, signals and the server's life. Does not own what is s
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import signal
@@ -64,6 +65,21 @@ async def serving(app: App, listener: socket.socket) -> AsyncIterator[asyncio.Ta
     finally:
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
+
+
+def on_hangup() -> asyncio.Event:
+    """Return an event that every SIGHUP sets from now on. None ends the process, not even after its event loop."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def ask(_signal: int, _frame: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(asked.set)
+
+    # Not the loop's own way: when it closes, it gives the signal back its deadly default.
+    signal.signal(signal.SIGHUP, ask)
+    # Nor Python's, which does the same to handlers, but not to what is ignored, in its last milliseconds.
+    atexit.register(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    return asked
 
 
 async def until_stopped(*endings: Awaitable[Any]) -> bool:

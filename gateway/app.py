@@ -21,9 +21,10 @@ from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from gateway.authentication import (
     SIGNATURE_HEADER,
-    SecretBook,
+    Credentials,
     Signer,
     check_bearer,
+    credentials_of,
     is_one_of,
     parse_signature,
 )
@@ -40,10 +41,13 @@ from gateway.port import EventLogPort
 from runtime.clock import Clock
 from runtime.metrics import OTHER, Metrics
 from runtime.settings import Settings
+from runtime.settings_in_force import Derived, SettingsInForce
 from schemas import canonical, meta
 from schemas.refusing import UnparseableBody, load_json
 
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
+CredentialsNow = Callable[[], Credentials]
+"""Returns those of the settings in force; taken once for what must fit together."""
 Readiness = Callable[[], Mapping[str, str]]
 """Returns for each component why it is not ready; an empty text = ready."""
 
@@ -55,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 def create_app(
     port: EventLogPort,
-    settings: Settings,
+    settings: Settings | SettingsInForce,
     metrics: Metrics,
     clock: Clock,
     *,
@@ -63,16 +67,22 @@ def create_app(
     parse_canonical: Parse | None = None,
     readiness: Readiness = dict,
 ) -> Starlette:
-    """Return the ASGI application; the parsers default to those of ``schemas``."""
+    """Return the ASGI application; the parsers default to those of ``schemas``.
+
+    Of settings that may change while it serves, it follows secrets, tokens and accounts.
+    """
+    in_force = SettingsInForce.of(settings)
+    started = in_force.settings
     if parse is None:
-        parse = partial(meta.parse, keep_text=settings.keep_message_text)
+        parse = partial(meta.parse, keep_text=started.keep_message_text)
     if parse_canonical is None:
-        parse_canonical = partial(canonical.parse, keep_text=settings.keep_message_text)
-    gateway = settings.gateway
-    intake = Intake(port, settings, metrics, clock)
+        parse_canonical = partial(canonical.parse, keep_text=started.keep_message_text)
+    gateway = started.gateway
+    credentials = Derived(in_force, credentials_of)
+    intake = Intake(port, in_force, metrics, clock)
     reader = BodyReader(gateway.body_size_bytes_max, gateway.buffered_bytes_max, gateway.body_timeout_seconds)
-    webhook = Webhook(settings, metrics, intake, reader, parse)
-    events = CanonicalEvents(settings, intake, reader, parse_canonical)
+    webhook = Webhook(credentials, metrics, intake, reader, parse)
+    events = CanonicalEvents(credentials, intake, reader, parse_canonical)
     probes = Probes(metrics, readiness)
     paths: dict[str, dict[str, Handler]] = {
         WEBHOOK_PATH: {"GET": webhook.subscribe, "POST": webhook.receive},
@@ -131,18 +141,15 @@ class Webhook:
     """Meta's webhook: the verification GET and the signed POST."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, intake: Intake, reader: BodyReader, parse: Parse
+        self,
+        credentials: CredentialsNow,
+        metrics: Metrics,
+        intake: Intake,
+        reader: BodyReader,
+        parse: Parse,
     ) -> None:
-        """Take the secrets out of the settings."""
-        token = settings.gateway.verify_token
-        self._verify_tokens = [token.get_secret_value()] if token else []
-        self._secrets = SecretBook(
-            [secret.get_secret_value() for secret in settings.gateway.app_secrets],
-            {
-                account: [secret.get_secret_value() for secret in entry.app_secrets]
-                for account, entry in settings.accounts.items()
-            },
-        )
+        """Take what to ask for the secrets and the token of now."""
+        self._credentials = credentials
         self._metrics = metrics
         self._intake = intake
         self._reader = reader
@@ -150,13 +157,13 @@ class Webhook:
 
     async def subscribe(self, scope: Scope, _receive: Receive) -> Response:
         """Answer the provider's verification: the challenge as plain text, if the token is ours."""
-        query = Request(scope).query_params
-        token_matches = is_one_of(query.get("hub.verify_token", ""), self._verify_tokens)
+        query, verify_tokens = Request(scope).query_params, self._credentials().verify_tokens
+        token_matches = is_one_of(query.get("hub.verify_token", ""), verify_tokens)
         if query.get("hub.mode") == "subscribe" and token_matches:
             challenge = query.get("hub.challenge", "")
             return PlainTextResponse(challenge, headers={"x-content-type-options": "nosniff"})
         hint = "hub.verify_token must equal gateway.verify_token, and hub.mode must be subscribe"
-        if not self._verify_tokens:
+        if not verify_tokens:
             hint = "no token is configured: set gateway.verify_token, and the same value at the provider"
         raise RequestRefused(403, "verification_failed", "this is not a subscription we know", hint)
 
@@ -178,7 +185,7 @@ class Webhook:
 
     async def _authenticate(self, scope: Scope, receive: Receive) -> tuple[Signer, bytes]:
         try:
-            if not self._secrets:
+            if not self._credentials().app_secrets:
                 raise RequestRefused(
                     401,
                     "no_app_secret",
@@ -188,7 +195,8 @@ class Webhook:
                 )
             signature = parse_signature(header(scope, SIGNATURE_HEADER))
             body = await self._reader.read(scope, receive)
-            signer = self._secrets.verify(body, signature)
+            # Asked again: a slow body can outlast a secret, and one taken away is taken away.
+            signer = self._credentials().app_secrets.verify(body, signature)
             if signer is None:
                 raise RequestRefused(
                     401,
@@ -206,16 +214,16 @@ class Webhook:
 class CanonicalEvents:
     """Canonical events from a sender of one's own, with a bearer token."""
 
-    def __init__(self, settings: Settings, intake: Intake, reader: BodyReader, parse: Parse) -> None:
-        """Take the tokens out of the settings."""
-        self._tokens = [token.get_secret_value() for token in settings.gateway.events_tokens]
+    def __init__(self, credentials: CredentialsNow, intake: Intake, reader: BodyReader, parse: Parse) -> None:
+        """Take what to ask for the tokens of now."""
+        self._credentials = credentials
         self._intake = intake
         self._reader = reader
         self._parse = parse
 
     async def receive(self, scope: Scope, receive: Receive) -> Response:
         """Take a body of canonical events; the same promise as for webhooks."""
-        check_bearer(header(scope, b"authorization"), self._tokens)
+        check_bearer(header(scope, b"authorization"), self._credentials().events_tokens)
         body = await self._reader.read(scope, receive)
         return JsonResponse(await self._intake.keep(self._intake.parse(body, self._parse)))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import RequestRefused
+from runtime.settings import Settings
 
 SIGNATURE_HEADER = b"x-hub-signature-256"
 SIGNATURE_PREFIX = "sha256="
@@ -82,6 +83,29 @@ class SecretBook:
                     break
         first = (key for account in hinted for key in self._by_account[account] if key in self._owned)
         return list(dict.fromkeys((*first, *self._owned)))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What senders are recognised by."""
+
+    verify_tokens: tuple[str, ...]
+    events_tokens: tuple[str, ...]
+    app_secrets: SecretBook
+
+
+def credentials_of(settings: Settings) -> Credentials:
+    """Take secrets and tokens out of the settings."""
+    gateway = settings.gateway
+    by_account = {
+        account: [secret.get_secret_value() for secret in entry.app_secrets]
+        for account, entry in settings.accounts.items()
+    }
+    return Credentials(
+        (gateway.verify_token.get_secret_value(),) if gateway.verify_token else (),
+        tuple(token.get_secret_value() for token in gateway.events_tokens),
+        SecretBook([secret.get_secret_value() for secret in gateway.app_secrets], by_account),
+    )
 
 
 def parse_signature(header: str) -> bytes:

@@ -14,6 +14,7 @@ from gateway.port import EventLogPort, LogUnavailable
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from runtime.settings_in_force import Derived, SettingsInForce
 from schemas.admission import admit
 from schemas.events import Event, Parsed, Refusal
 
@@ -28,14 +29,15 @@ _log = logging.getLogger(__name__)
 class Intake:
     """Parses bodies of authentic senders and makes their updates durable."""
 
-    def __init__(self, port: EventLogPort, settings: Settings, metrics: Metrics, clock: Clock) -> None:
-        """Take the log and the policies."""
+    def __init__(self, port: EventLogPort, in_force: SettingsInForce, metrics: Metrics, clock: Clock) -> None:
+        """Take the log and the policies; which accounts are known may change meanwhile."""
+        gateway = in_force.settings.gateway
         self._port = port
         self._metrics = metrics
         self._clock = clock
-        self._updates_max = settings.gateway.updates_per_body_max
-        self._deadlines = Deadlines(settings.gateway.append_timeout_seconds)
-        self._known_accounts = frozenset(settings.accounts) if settings.unknown_accounts == "refuse" else None
+        self._updates_max = gateway.updates_per_body_max
+        self._deadlines = Deadlines(gateway.append_timeout_seconds)
+        self._known_accounts = Derived(in_force, Settings.known_accounts)
 
     def parse(self, body: bytes, parse: Parse) -> Parsed:
         """Return the updates of a body.
@@ -64,7 +66,7 @@ class Intake:
         Raises:
             RequestRefused: 503, if the log does not take all of it in time; nothing is promised then.
         """
-        parsed = admit(parsed, self._known_accounts)
+        parsed = admit(parsed, self._known_accounts())
         events, refusals = parsed.events, parsed.refusals
         if events or refusals:
             try:

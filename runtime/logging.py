@@ -22,7 +22,18 @@ _IDENTITY = re.compile(r"\b[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{4,128}\b|\d{7,}")
 MASK = "[masked]"
 
 UNMASKED_FIELDS: frozenset[str] = frozenset(
-    {"account", "bytes", "commit_sequence", "events", "installation", "offset", "partition", "port", "rows"}
+    {
+        "account",
+        "bytes",
+        "commit_sequence",
+        "events",
+        "installation",
+        "offset",
+        "partition",
+        "port",
+        "rows",
+        "settings",
+    }
 )
 """Fields given by ``extra=`` that are our own numbers or a business's id, never a person's."""
 

@@ -16,6 +16,8 @@ OTHER = "other"
 
 EVENT_OUTCOMES: tuple[str, ...] = ("accepted", "counted", "duplicate", "late", "expired_status", "forwarded")
 """``accepted``: durable in the log. The rest is what the worker made of it."""
+RELOAD_OUTCOMES: tuple[str, ...] = ("applied", "unchanged", "refused", "failed")
+"""``refused``: the settings are faulty. ``failed``: they could not be read again by a fault of ours."""
 
 _SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 _EVENTS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -38,6 +40,7 @@ class Metrics:
         self._gateway()
         self._worker()
         self._flush()
+        self._settings()
 
     def _intake(self) -> None:
         self.events = self._counter("events", "Events by kind and what became of them.", "kind", "outcome")
@@ -96,6 +99,24 @@ class Metrics:
             "flush_seconds", "Seconds of one flush to ClickHouse.", _SECONDS_BUCKETS
         )
 
+    def _settings(self) -> None:
+        self.settings_reloads = self._counter(
+            "settings_reloads", "Settings read again while running, by outcome.", "outcome"
+        )
+        # From the start on, so that the first refusal is a step from 0 that alarms can see.
+        for outcome in RELOAD_OUTCOMES:
+            self.settings_reloads.labels(outcome)
+        self.settings_last_reload = self._gauge(
+            "settings_last_reload_timestamp_seconds", "When the settings were last read and found good."
+        )
+        self.settings_faults = self._gauge(
+            "settings_faults",
+            "Faults in the settings that were read last; while there are any, the old ones stay.",
+        )
+        self.settings_restart_pending = self._gauge(
+            "settings_restart_pending", "Changed settings that take effect by a restart only."
+        )
+
     def count_events(self, kind: str, outcome: str, count: int = 1) -> None:
         """Count events of one kind; words outside the vocabularies count as ``other``."""
         child = self._event_children.get((kind, outcome))
@@ -114,6 +135,10 @@ class Metrics:
         if child is None:
             child = self._request_children[route, status] = self.gateway_requests.labels(route, str(status))
         child.inc()
+
+    def count_settings_reload(self, outcome: str) -> None:
+        """Count settings that were read again; ``outcome`` is one of ``RELOAD_OUTCOMES``."""
+        self.settings_reloads.labels(outcome).inc()
 
     def count_refused(self, reason: str, count: int = 1) -> None:
         """Count refused updates."""

@@ -51,6 +51,7 @@ __all__ = [
     "ZoneFrom",
     "check_roles",
     "load_settings",
+    "settings_file",
 ]
 
 Role = Literal["run", "gateway", "worker", "dashboard"]
@@ -138,6 +139,10 @@ class Settings(Table):
         """Return the effective-dated zones of each configured account, as ``metering.calendar`` takes them."""
         return {account: entry.zone_rules() for account, entry in self.accounts.items()}
 
+    def known_accounts(self) -> frozenset[str] | None:
+        """Return the only accounts whose events are accepted; None = every account."""
+        return frozenset(self.accounts) if self.unknown_accounts == "refuse" else None
+
     def with_app_secret(self, secret: SecretStr) -> Settings:
         """Return the same settings with one more secret that may sign for every account (``run --demo``)."""
         gateway = self.gateway.model_copy(update={"app_secrets": (*self.gateway.app_secrets, secret)})
@@ -158,6 +163,13 @@ class _Environment(EnvSettingsSource):
             return value
 
 
+def settings_file(config: Path | None = None) -> Path | None:
+    """Return the file that ``load_settings`` reads: the given one, that of ``CONVOMETER_CONFIG``, or none."""
+    if config is None and os.environ.get(f"{PREFIX}CONFIG"):
+        return Path(os.environ[f"{PREFIX}CONFIG"])
+    return config
+
+
 def load_settings(config: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
     """Return the settings of this process.
 
@@ -167,8 +179,7 @@ def load_settings(config: Path | None = None, overrides: dict[str, Any] | None =
     Raises:
         SettingsError: with every fault found, in the file and in the environment.
     """
-    if config is None and os.environ.get(f"{PREFIX}CONFIG"):
-        config = Path(os.environ[f"{PREFIX}CONFIG"])
+    config = settings_file(config)
     content, faults = _read_file(config)
     faults += unknown_variables(Settings, os.environ)
     sources = _sources(content, overrides or {})

@@ -82,6 +82,10 @@ class Running:
         """Get a page."""
         return httpx.get(self.address + path)
 
+    def hang_up(self) -> None:
+        """Send SIGHUP, which makes it read its settings again."""
+        self._process.send_signal(signal.SIGHUP)
+
     def stop(self, signal_number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and return the exit code and what was written to stderr."""
         self._process.send_signal(signal_number)
