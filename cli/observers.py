@@ -53,6 +53,9 @@ def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> No
 
 def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
     """Set the gauges that are read off rather than counted; called when metrics are scraped."""
+    # Nothing is left of a partition that another worker has now: its last lag would stand for ever.
+    for gauge in (metrics.lag_records, metrics.lag_seconds, metrics.retention_used_ratio):
+        gauge.clear()
     for partition, sample in worker.lag(now_ms).items():
         metrics.lag_records.labels(str(partition)).set(sample.records)
         metrics.lag_seconds.labels(str(partition)).set(sample.seconds)
