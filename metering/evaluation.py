@@ -158,7 +158,9 @@ class Evaluation:
             if view.ladder is not None:
                 add_ladder(result, view.ladder, 1)
         for entry in self._user.incoming.values():
-            add_count(result, self._incoming_key(self._numbers[entry.number].name, entry.at, entry.country), 1)
+            add_count(
+                result, self._incoming_key(self._numbers[entry.number].name, entry.at, entry.country), 1
+            )
         for number in self._numbers:
             for count in number.timeline.counts():
                 self._add_conversation(result, number.name, count, 1)
