@@ -22,6 +22,7 @@ from streams.kafka.log import KafkaWorkerLog
 from streams.opening import WorkerOptions
 from streams.records import Append, Record
 from streams.worker import Worker, topic_specs
+from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.kafka_broker import KafkaCluster
 
 PARTITIONS = 2
@@ -54,13 +55,17 @@ def backlog() -> list[Append]:
 
 
 def test_a_paused_partition_loses_no_delivery(
-    kafka: KafkaCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaCluster,
+    http_server: ClickHouseHttp,
+    empty_name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Everything that was fetched is delivered: nothing has to be read from the log again, and all is counted."""
     # So little that the partitions are paused all the time, often both.
     monkeypatch.setattr("streams.source.QUEUED_BYTES_MAX", 20_000)
     connection = KafkaConnection(tuple(kafka.bootstrap.split(",")), prefix=f"backlog-{time.time_ns()}.")
-    clients = ClientPool(lambda: open_client(f"chdb://{tmp_path / 'clickhouse'}"))
+    clients = ClientPool(lambda: open_client(http_server.address(empty_name)))
     migrate(clients.get())
     options = WorkerOptions(
         tmp_path / "state", PARTITIONS, shipped_regimes(), lambda _account: (("", "UTC"),)

@@ -20,6 +20,7 @@ from schemas.topics import EVENTS
 from sinks.clickhouse.reader import Filters
 from streams.records import Record
 from streams.worker import PartitionStopped
+from tests.support.clickhouse_http import ClickHouseHttp
 
 PHONES = [f"4917000000{number:02d}" for number in range(20)]
 
@@ -38,16 +39,17 @@ def line_of(phone: str, message_id: str, occurred_at: int) -> bytes:
     )
 
 
-def settings_in(directory: Path) -> Settings:
+def settings_in(directory: Path, clickhouse: str) -> Settings:
     """Return settings of a small node that stops soon."""
     worker = WorkerSettings(refused_run_max=50, flush_interval_ms=20)
-    return Settings(data=directory, partitions=2, worker=worker)
+    return Settings(data=directory, clickhouse=clickhouse, partitions=2, worker=worker)
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Node]:
+async def running(directory: Path, clickhouse: str) -> AsyncIterator[Node]:
     """Give a node."""
-    node = await Node.start(settings_in(directory), Metrics(CollectorRegistry()), SystemClock())
+    settings = settings_in(directory, clickhouse)
+    node = await Node.start(settings, Metrics(CollectorRegistry()), SystemClock())
     try:
         yield node
     finally:
@@ -66,7 +68,9 @@ async def until_stopped(node: Node) -> None:
         await node.worker.stopped.wait()
 
 
-def test_a_bad_deploy_does_not_drain_into_the_dead_letter(tmp_path: Path) -> None:
+def test_a_bad_deploy_does_not_drain_into_the_dead_letter(
+    http_server: ClickHouseHttp, empty_name: str, tmp_path: Path
+) -> None:
     """Only the bad partition waits; a waiter is told why; after a restart and `accept` everything is counted."""
     now = SystemClock().now_seconds()
     lines = [line_of(phone, f"m{phone}", now) for phone in PHONES]
@@ -74,7 +78,7 @@ def test_a_bad_deploy_does_not_drain_into_the_dead_letter(tmp_path: Path) -> Non
     assert 0 < of_zero < len(PHONES)
 
     async def stops() -> None:
-        async with running(tmp_path) as node:
+        async with running(tmp_path, http_server.address(empty_name)) as node:
             await node.log.append(EVENTS, 0, [Record(None, b"\x01 nonsense", 1)] * 60)
             await until_stopped(node)
             await node.ingest(lines, "canonical", 1)
@@ -87,7 +91,7 @@ def test_a_bad_deploy_does_not_drain_into_the_dead_letter(tmp_path: Path) -> Non
             assert len(await node.dead_letters(-1, 100)) < 50
 
     async def goes_on() -> None:
-        async with running(tmp_path) as node:
+        async with running(tmp_path, http_server.address(empty_name)) as node:
             await until_stopped(node)
             await node.accept("events", 0)
             async with asyncio.timeout(60):

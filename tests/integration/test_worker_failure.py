@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ LINE = b'{"account":"A","number":"1","kind":"incoming","message_id":"m","occurre
 AT = 1_790_000_000
 REFUSING = """
 import sys
+from pathlib import Path
 import cli.ingest, cli.main
 from sinks.clickhouse.client import ClickHouseRefused
 from sinks.clickhouse.writer import ClickHouseWriter
 
 def flush(*_, **__):
+    Path("MARK").touch()
     raise FAULT
 ClickHouseWriter.flush = flush
 cli.main.main(sys.argv[1:])
@@ -67,14 +70,18 @@ def test_a_worker_that_fails_while_a_verb_runs_fails_the_verb(
 ) -> None:
     """``ingest`` says what ended its worker and exits with 1, whether it waits; what it took is counted later."""
     data, waiting = tmp_path / "data", ["--wait"] if wait else []
-    verb = start(
-        REFUSING.replace("FAULT", fault), "ingest", "-", "--format", "canonical", "--data", data, *waiting
-    )
+    mark = tmp_path / "refused"
+    program = REFUSING.replace("FAULT", fault).replace("MARK", str(mark))
+    verb = start(program, "ingest", "-", "--format", "canonical", "--data", data, *waiting)
     assert verb.stdin is not None
     verb.stdin.write(LINE % AT)
     verb.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not mark.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     with pytest.raises(subprocess.TimeoutExpired):
-        verb.wait(3)  # long enough for the flush, while the pipe stays open
+        verb.wait(1)  # long enough for the failure to be noticed, while the pipe stays open
     _, errors = verb.communicate(timeout=60)
     assert (verb.returncode, b"Traceback" in errors) == (1, False), errors
     assert errors.splitlines()[-1].startswith(b"Error: the " + said), errors
