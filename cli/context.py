@@ -33,6 +33,7 @@ from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefus
 from sinks.clickhouse.reader import Unanswerable
 from streams.accounts import RulesChanged
 from streams.embedded.log import LogFailed, LogOwned
+from streams.embedded.records import LogUnfit
 from streams.kafka.topics import TopicsUnfit
 from streams.processor import StateMismatch
 from streams.worker import PartitionStopped
@@ -63,6 +64,7 @@ EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     SettingsError,
     LogOwned,
     LogFailed,
+    LogUnfit,
     StateMismatch,
     RulesChanged,
     NotEmbedded,

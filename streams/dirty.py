@@ -21,10 +21,12 @@ class DirtyRows:
         self.lineage = lineage or Lineage(partition)
         self.flushed = flushed
         self.committed = flushed
-        self.oldest_change_ms = 0
-        """When the oldest unflushed commit was made (UTC milliseconds); 0 = nothing is owed."""
         self._rows: dict[CounterKey, CounterRow] = {}
+        self._changed_ms = 0
+        """When the oldest commit was made that is owed, those of the flush under way aside; 0 = there is none."""
         self._taken = 0
+        self._taken_changed_ms = 0
+        """The same of the flush under way."""
 
     def __len__(self) -> int:
         """Return the number of rows owed."""
@@ -36,6 +38,14 @@ class DirtyRows:
         return len(self._rows) + self._taken
 
     @property
+    def oldest_change_ms(self) -> int:
+        """Return when the oldest unflushed commit was made (UTC milliseconds); 0 = nothing is owed.
+
+        However often a flush of it is tried: what ClickHouse has not acknowledged grows old.
+        """
+        return min(filter(None, (self._taken_changed_ms, self._changed_ms)), default=0)
+
+    @property
     def owes(self) -> bool:
         """Tell whether ClickHouse is behind, be it only in its progress mark."""
         return self.committed != self.flushed
@@ -44,8 +54,8 @@ class DirtyRows:
         """Note a commit: its rows, and how far it goes."""
         for key, values in rows.items():
             self._rows[key] = CounterRow(key, values, committed.sequence)
-        if committed != self.flushed and not self.oldest_change_ms:
-            self.oldest_change_ms = now_ms
+        if committed != self.flushed and not self._changed_ms:
+            self._changed_ms = now_ms
         self.committed = committed
 
     def restore(self, rows: dict[CounterKey, CounterRow], committed: Progress, now_ms: int) -> None:
@@ -53,24 +63,24 @@ class DirtyRows:
         self._rows = rows
         self.committed = committed
         if self.owes:
-            self.oldest_change_ms = now_ms
+            self._changed_ms = now_ms
 
     def take(self) -> tuple[list[CounterRow], Progress]:
         """Hand out everything owed, for one flush, which ends in ``flushed_until`` or ``give_back``."""
         rows = list(self._rows.values())
         self._rows = {}
         self._taken = len(rows)
-        self.oldest_change_ms = 0
+        self._taken_changed_ms, self._changed_ms = self._changed_ms, 0
         return rows, self.committed
 
     def flushed_until(self, progress: Progress) -> None:
         """Note that ClickHouse acknowledged everything up to ``progress``."""
         self.flushed = progress
-        self._taken = 0
+        self._taken = self._taken_changed_ms = 0
 
     def give_back(self, rows: Iterable[CounterRow], now_ms: int) -> None:
         """Owe rows again whose flush failed, unless a newer value came meanwhile."""
         for row in rows:
             self._rows.setdefault(row.key, row)
-        self._taken = 0
-        self.oldest_change_ms = self.oldest_change_ms or now_ms
+        self._changed_ms = self.oldest_change_ms or now_ms
+        self._taken = self._taken_changed_ms = 0

@@ -63,7 +63,7 @@ class WorkerLog(Protocol):
     sole_owner: bool
     """Every partition belongs to this process for as long as it runs."""
     tombstone_seconds: int | None
-    """How long the removal of a key can be read in a changelog; None = as long as someone needs it."""
+    """How long the removal of a key can be read in a changelog; None = see ``removals_gone_before``."""
     app_settings: Mapping[str, Any]
     """For Faust's app, whose settings have types of all kinds."""
 
@@ -92,6 +92,10 @@ class WorkerLog(Protocol):
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         """Return the offsets that can be read."""
+        ...
+
+    def removals_gone_before(self, topic: str, partition: int) -> int:
+        """Return the offset before which the removal of a key may have left a changelog; 0 = not known."""
         ...
 
     def read(

@@ -109,7 +109,7 @@ class Opener:
         directory = self._options.state_directory / str(partition)
         store = await in_thread(PartitionStore, directory)
         try:
-            if self._is_outdated(store):
+            if self._is_outdated(store, partition):
                 _log.info("the local state of partition %d is too old, it is built anew", partition)
                 await in_thread(store.close)
                 remove_store(directory)
@@ -125,16 +125,18 @@ class Opener:
         _log.info("partition %d restored: %d changelog records read", partition, count)
         return store
 
-    def _is_outdated(self, store: PartitionStore) -> bool:
-        """Tell whether a removal may have left the changelogs that the store has not seen.
+    def _is_outdated(self, store: PartitionStore, partition: int) -> bool:
+        """Tell whether a removal may have left the changelogs that the store has not seen: it was restored from a copy.
 
         Half of the time that removals are kept, as clocks differ. A new store has seen nothing, and needs none.
         """
-        kept_seconds = self._log.tombstone_seconds
-        is_new = all(store.position(table) == 0 for table in Table)
-        if kept_seconds is None or is_new:
+        if all(store.position(table) == 0 for table in Table):
             return False
-        return self._now_ms() - store.caught_up_ms > kept_seconds * 1000 // 2
+        gone_before = self._log.removals_gone_before
+        if any(store.position(table) < gone_before(table.changelog, partition) for table in Table):
+            return True
+        kept_seconds = self._log.tombstone_seconds
+        return kept_seconds is not None and self._now_ms() - store.caught_up_ms > kept_seconds * 1000 // 2
 
     async def _restore_table(self, store: PartitionStore, table: Table, partition: int) -> int:
         bounds = await self._log.bounds(table.changelog, partition)

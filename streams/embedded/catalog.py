@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from schemas.topics import TopicSpec
-from streams.embedded.records import Append, CommitOffsets, Record
+from streams.embedded.records import Append, CommitOffsets, LogUnfit, Record
 from streams.embedded.storage import (
     OFFSET_MAX,
     PARTITION_COUNT_MAX,
@@ -47,7 +47,8 @@ class Catalog:
         """Insert or update one topic, within the caller's transaction, and return what it is from then on.
 
         Raises:
-            ValueError: it exists with another partition count or policy, or asks for the impossible.
+            LogUnfit: it exists with another partition count or policy.
+            ValueError: it asks for the impossible.
         """
         if not 0 < spec.partitions <= PARTITION_COUNT_MAX:
             raise ValueError(
@@ -57,13 +58,13 @@ class Catalog:
         if known is None:
             return _insert(connection, spec)
         if spec.partitions != known.spec.partitions:
-            raise ValueError(
+            raise LogUnfit(
                 f"topic {spec.name} has {known.spec.partitions} partitions in this log, not {spec.partitions}."
                 " The count says which partition owns a user and cannot change in place: set it back to"
                 f" {known.spec.partitions}, or rebuild into a new data directory."
             )
         if spec.policy != known.spec.policy:
-            raise ValueError(f"topic {spec.name} is kept as {known.spec.policy!r}, not as {spec.policy!r}")
+            raise LogUnfit(f"topic {spec.name} is kept as {known.spec.policy!r}, not as {spec.policy!r}")
         connection.execute(
             "UPDATE topics SET retention_seconds = ?, retention_bytes = ? WHERE id = ?",
             (spec.retention_seconds, spec.retention_bytes, known.topic_id),

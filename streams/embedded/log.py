@@ -106,7 +106,7 @@ class EmbeddedLog:
             LogOwned: another log, of this process or another, has the directory.
             FileNotFoundError: there is no log and ``create`` is false.
             sqlite3.Error: the file is damaged or no log.
-            ValueError: the log was laid out by another version.
+            LogUnfit: the log was laid out by another version.
         """
         directory = directory.absolute()
         if not create and not (directory / storage.DATABASE_NAME).exists():
@@ -127,12 +127,11 @@ class EmbeddedLog:
             raise
 
     # Topics
-
     def declare(self, specs: Sequence[TopicSpec]) -> None:
         """Make sure that the topics exist; new retention limits replace the old ones. Blocks until durable.
 
         Raises:
-            ValueError: a topic exists with another partition count or policy; nothing was changed.
+            LogUnfit: a topic exists with another partition count or policy; nothing was changed.
         """
 
         if len({spec.name for spec in specs}) < len(specs):
@@ -154,7 +153,6 @@ class EmbeddedLog:
         return self._catalog.topic(topic).spec.partitions
 
     # Writing
-
     async def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         """Append records and return the offset of the last one, once all are on disk.
 
@@ -219,7 +217,6 @@ class EmbeddedLog:
         return future.result()
 
     # Reading
-
     def read(
         self, topic: str, partition: int, offset: int, *, max_records: int = 500, max_bytes: int = 8 << 20
     ) -> list[StoredRecord]:
@@ -278,15 +275,18 @@ class EmbeddedLog:
         """Return the offset that the next record will get."""
         return self._catalog.partition(topic, partition).next_offset
 
+    def compacted_to(self, topic: str, partition: int) -> int:
+        """Return the offset before which compaction may have taken the tombstones of removed keys away."""
+        return self._catalog.partition(topic, partition).compacted_to
+
     def stored_bytes(self, topic: str, partition: int) -> int:
         """Return the bytes in the partition, as retention counts them."""
         return self._catalog.partition(topic, partition).stored_bytes
 
     def committed(self, group: str, topic: str, partition: int) -> int | None:
         """Return the next offset that the group has to process; ``None`` if it never committed."""
-        return self._committed.get(
-            (group, self._catalog.topic(topic).topic_id, self._catalog.partition(topic, partition).partition)
-        )
+        state = self._catalog.partition(topic, partition)
+        return self._committed.get((group, state.topic_id, state.partition))
 
     def add_listener(self, listener: Listener) -> None:
         """Call ``listener`` after every commit (see ``Listener``) until it is removed."""

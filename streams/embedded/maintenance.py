@@ -168,9 +168,10 @@ class Maintenance:
             else:
                 this.live_count += 1
         deleted += self._delete(state, obsolete)
+        # First: who has read less than this must not rely on tombstones, even after a crash in the next line.
+        self._writer.run(_finish_pass(state, end_offset, this.live_count))
         for first in range(0, len(this.tombstones), DELETE_RECORDS_MAX):
             deleted += self._delete(state, this.tombstones[first : first + DELETE_RECORDS_MAX])
-        self._writer.run(_finish_pass(state, end_offset, this.live_count))
         return deleted
 
     def _newest_first(

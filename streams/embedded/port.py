@@ -68,6 +68,10 @@ class EmbeddedWorkerLog:
             self.embedded.start_offset(topic, partition), self.embedded.end_offset(topic, partition)
         )
 
+    def removals_gone_before(self, topic: str, partition: int) -> int:
+        """See ``WorkerLog.removals_gone_before``."""
+        return self.embedded.compacted_to(topic, partition)
+
     async def read(
         self, topic: str, partition: int, offset: int, until: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:

@@ -13,6 +13,7 @@ __all__ = [
     "LastOffsets",
     "LogFailed",
     "LogOwned",
+    "LogUnfit",
     "OffsetOutOfRange",
     "Record",
     "StoredRecord",
@@ -33,6 +34,10 @@ CommitOffsets = Mapping[tuple[str, str, int], int]
 
 class LogOwned(RuntimeError):
     """The directory already has an owner; the message says which process, if known, and what to do."""
+
+
+class LogUnfit(ValueError):
+    """The log in the directory is not what the settings or this program expect; says what to do."""
 
 
 class LogFailed(RuntimeError):

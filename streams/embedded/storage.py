@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.topics import TopicSpec
-from streams.embedded.records import LogOwned
+from streams.embedded.records import LogOwned, LogUnfit
 
 DATABASE_NAME = "log.sqlite3"
 LOCK_NAME = "owner.lock"
@@ -116,7 +116,7 @@ def connect_writer(path: Path, *, size_max_bytes: int | None) -> sqlite3.Connect
     found: str = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0]
     if found != SCHEMA_VERSION:
         connection.close()
-        raise ValueError(
+        raise LogUnfit(
             f"{path} has layout {found}, this program reads {SCHEMA_VERSION}; use the one that wrote it"
         )
     return connection

@@ -113,6 +113,11 @@ class KafkaWorkerLog:
             start, end = await asyncio.gather(reader.beginning_offsets([tp]), reader.end_offsets([tp]))
         return Bounds(start[tp], end[tp])
 
+    def removals_gone_before(self, topic: str, partition: int) -> int:
+        """See ``WorkerLog.removals_gone_before``: a broker does not say; time tells."""
+        assert topic, partition
+        return 0
+
     async def read(
         self, topic: str, partition: int, offset: int, until: int
     ) -> AsyncIterator[Sequence[StoredRecord]]:

@@ -7,6 +7,7 @@ worker's own transactions, and spreads partitions so that few move. The rest is 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer
@@ -64,6 +65,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except AssertionError:  # the partition went to another worker a moment ago
             return 0
 
+    def stay(self) -> None:
+        """Say that we are alive although nothing is fetched.
+
+        aiokafka leaves the group when nobody asked for records for ``max_poll_interval_ms``, also where all are paused.
+        """
+        self._ensure_consumer()._subscription._last_fetch_ended = time.monotonic()
+
     async def _commit(self, _offsets: object) -> bool:
         """Commit nothing: positions move with the worker's transactions, and never by Faust's hand."""
         return True
@@ -83,6 +91,7 @@ class Consumer(driver.Consumer):
         all partitions are paused.
         """
         if self.flow_active and not self._get_active_partitions():
+            cast("ConsumerThread", self._thread).stay()
             await asyncio.sleep(_ALL_PAUSED_SECONDS)
             return {}, None
         records, _ = await super()._wait_next_records(timeout)

@@ -31,7 +31,7 @@ def _counts(database: Database) -> list[object]:
 
 
 @pytest.mark.parametrize("good_inserts", [0, 1, 3])
-@pytest.mark.parametrize("mode", [Mode.CUTS_INSERT, Mode.LOSES_ANSWER])
+@pytest.mark.parametrize("mode", [Mode.CUTS_INSERT, Mode.STORES_HALF, Mode.LOSES_ANSWER])
 def test_a_flush_cut_anywhere_is_repeated_without_a_trace(
     http_database: Database, server: ClickHouseHttp, mode: Mode, good_inserts: int
 ) -> None:
@@ -41,6 +41,9 @@ def test_a_flush_cut_anywhere_is_repeated_without_a_trace(
     with pytest.raises(ClickHouseAway):
         writer.flush(0, _ROWS, _PROGRESS, chunk_rows=3)
     server.mode = Mode.WELL
+    halves = (1 if good_inserts < 3 else 0) if mode is Mode.STORES_HALF else 0
+    if mode is not Mode.LOSES_ANSWER:
+        assert len(_counts(http_database)) == good_inserts * 3 + halves
     told = writer.read_progress(0)
     assert told == (_PROGRESS if mode is Mode.LOSES_ANSWER and good_inserts == 3 else None)
     writer.flush(0, _ROWS, _PROGRESS, chunk_rows=4)

@@ -183,10 +183,13 @@ def test_another_partition_count_is_refused(tmp_path: Path) -> None:
     """The number of partitions is fixed at the first start; another one is refused with the way out."""
     data = tmp_path / "data"
     convometer("ingest", "-", "--format", "canonical", "--data", data, stdin=line())
-    refused = convometer("usage", "--data", data, check=False, CONVOMETER_PARTITIONS="8")
-    assert refused.returncode == 1
-    assert b"4" in refused.stderr
-    assert b"8" in refused.stderr
+    for verb in ("usage", "doctor"):
+        refused = convometer(verb, "--data", data, check=False, CONVOMETER_PARTITIONS="8")
+        said = (refused.stdout + refused.stderr).decode()
+        assert refused.returncode == 1
+        assert "has 4 partitions in this log, not 8" in said
+        assert "set it back to 4" in said
+        assert "Traceback" not in said
 
 
 def test_exit_codes_and_formats(tmp_path: Path) -> None:

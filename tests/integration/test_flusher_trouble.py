@@ -11,9 +11,10 @@ import pytest
 
 from sinks.clickhouse.client import ClickHouseAway, ClickHouseRefused, ClientPool, open_client
 from sinks.clickhouse.writer import ClickHouseWriter
+from streams.opening import Opener
 from tests.integration.conftest import Database
 from tests.support.clickhouse_http import ClickHouseHttp, Mode
-from tests.support.flushing import Metering, some_events, totals_in
+from tests.support.flushing import NOW_SECONDS, Metering, some_events, totals_in
 
 _CODES_THAT_PASS = (159, 201, 202, 241, 242, 243, 252, 319, 745)
 """Timeout, quota, too many queries, memory, replica read-only, disk, parts, unknown outcome, overload."""
@@ -48,14 +49,14 @@ async def _resumes(server: ClickHouseHttp, metering: Metering, database: Databas
     assert totals_in(database.client) == metering.totals()
 
 
-_MODES = [Mode.FAILS, Mode.BUSY, Mode.CUTS_INSERT, Mode.CUTS_BODY, Mode.LOSES_ANSWER]
+_MODES = [Mode.FAILS, Mode.BUSY, Mode.CUTS_INSERT, Mode.CUTS_BODY, Mode.STORES_HALF, Mode.LOSES_ANSWER]
 
 
 @pytest.mark.parametrize("mode", _MODES)
 def test_it_resumes_after_trouble(
     http_database: Database, server: ClickHouseHttp, tmp_path: Path, mode: Mode
 ) -> None:
-    """Errors of a proxy, 503 with Retry-After, connections cut before, within and after an insert: nothing is lost."""
+    """Errors of a proxy, 503 with Retry-After, connections cut before, in and after an insert: nothing is lost."""
 
     async def scenario() -> None:
         random = Random(4)
@@ -156,6 +157,34 @@ def test_a_restart_on_the_same_port_goes_unnoticed(
                 await asyncio.to_thread(server.start)
             await _resumes(server, metering, http_database)
         await metering.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_partition_taken_up_without_clickhouse_waits_for_it(
+    http_database: Database, server: ClickHouseHttp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rebalance, say: what ClickHouse lacks cannot be known yet, so nothing is metered until it answers."""
+    monkeypatch.setattr("streams.opening._RETRY_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        metering = Metering(tmp_path, ClickHouseWriter(http_database.pool))
+        await metering.open()
+        metering.meter(some_events(Random(11), 20, "owed"))
+        owed = len(metering.opened[0].dirty)
+        await metering.close()
+        server.mode = Mode.FAILS
+        opener = Opener(metering.log, metering.writer, metering.options, lambda: NOW_SECONDS * 1000)
+        opening = asyncio.create_task(opener.open(0))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(0.3)
+        assert not opening.done()
+        await asyncio.to_thread(server.start)
+        server.mode = Mode.WELL
+        opened = await opening
+        assert len(opened.dirty) == owed > 0
+        opened.store.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 

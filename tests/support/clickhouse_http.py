@@ -57,6 +57,8 @@ class Mode(Enum):
     """Closes the connection in an insert before anything is stored."""
     LOSES_ANSWER = "loses answer"
     """Stores an insert, then closes the connection without an answer."""
+    STORES_HALF = "stores half"
+    """Stores half of an insert's rows, then closes the connection, as a server may that dies between two parts."""
     CUTS_BODY = "cuts body"
     """Closes the connection after the first bytes of an insert, while the client still sends."""
     BUSY = "busy"
@@ -145,8 +147,9 @@ class ClickHouseHttp:
         if faulty and self.mode is Mode.ERROR:
             return _error(f"Code: {self.error_code}. DB::Exception: as the test wants it.")
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self._executor, self._run, body, dict(request.query))
-        return _cut(request) if faulty and self.mode is Mode.LOSES_ANSWER else response
+        half = faulty and self.mode is Mode.STORES_HALF
+        response = await loop.run_in_executor(self._executor, self._run, body, dict(request.query), half)
+        return _cut(request) if half or (faulty and self.mode is Mode.LOSES_ANSWER) else response
 
     async def _refused(self, request: web.Request) -> web.Response | None:
         """Return the answer to a request whose body is not looked at."""
@@ -170,7 +173,7 @@ class ClickHouseHttp:
             return False
         return True
 
-    def _run(self, body: bytes, query: dict[str, str]) -> web.Response:
+    def _run(self, body: bytes, query: dict[str, str], half: bool = False) -> web.Response:
         parameters = {
             name.removeprefix("param_"): value for name, value in query.items() if name.startswith("param_")
         }
@@ -185,7 +188,7 @@ class ClickHouseHttp:
                 self._connection.query(f"SET {name} = '{value}'")
             inserted = _INSERT.match(body)
             if inserted:
-                return self._insert(inserted, body[inserted.end() :])
+                return self._insert(inserted, body[inserted.end() :], half)
             return self._query(body.decode(), parameters)
         except Exception as error:
             return _error(str(error))
@@ -193,12 +196,16 @@ class ClickHouseHttp:
             for name in settings:
                 self._connection.query(f"SET {name} = DEFAULT")
 
-    def _insert(self, inserted: re.Match[bytes], data: bytes) -> web.Response:
+    def _insert(self, inserted: re.Match[bytes], data: bytes, half: bool) -> web.Response:
         with tempfile.NamedTemporaryFile(suffix=".native") as file:
             Path(file.name).write_bytes(data)
             into, layout = inserted[1].decode(), inserted[2].decode()
             if data[:6].upper() == b"VALUES":
                 self._connection.query(f"{into} {data.decode()}")
+            elif half:
+                rows = f"file('{file.name}', '{layout}')"
+                count = int(self._connection.query(f"SELECT count() FROM {rows}", "TabSeparated").bytes())
+                self._connection.query(f"{into} SELECT * FROM {rows} LIMIT {count // 2}")
             else:
                 self._connection.query(f"{into} FROM INFILE '{file.name}' FORMAT {layout}")
         return web.Response(headers={"X-ClickHouse-Summary": "{}"})

@@ -268,8 +268,27 @@ def test_commits_over_the_same_counters_do_not_grow_what_is_owed() -> None:
             assert dirty.held == 2
             dirty.give_back(rows, now_ms=sequence)
         assert (len(dirty), dirty.held) == (2, 2)
-    assert {row.values for row in dirty.take()[0]} == {(1_000,)}
+    rows, progress = dirty.take()
+    assert {row.values for row in rows} == {(1_000,)}
+    assert dirty.oldest_change_ms == 1
+    dirty.flushed_until(progress)
     assert dirty.oldest_change_ms == 0
+
+
+def test_what_clickhouse_has_not_taken_grows_old_however_often_it_is_tried() -> None:
+    """The age that alerts go by is that of the oldest change, while a flush is under way and after it failed."""
+    dirty = DirtyRows(0, Progress(0, 0))
+    dirty.add({KEY: (1,)}, Progress(1, 10), now_ms=5)
+    for now_ms in (1_000, 2_000):
+        rows, progress = dirty.take()
+        dirty.add({OTHER: (1,)}, Progress(2, 20), now_ms=now_ms)
+        assert dirty.oldest_change_ms == 5
+        dirty.give_back(rows, now_ms=now_ms)
+        assert dirty.oldest_change_ms == 5
+    rows, progress = dirty.take()
+    dirty.add({KEY: (2,)}, Progress(3, 30), now_ms=3_000)
+    dirty.flushed_until(progress)
+    assert dirty.oldest_change_ms == 3_000
 
 
 def test_metering_waits_while_too_much_is_owed_and_goes_on_afterwards() -> None:
