@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from pathlib import Path
 
 import orjson
@@ -11,57 +10,24 @@ import pytest
 import schemas
 from schemas import meta
 from schemas.codec import decode_batch, encode_batch
-from schemas.events import REFUSAL_REASONS, Event, Parsed
+from schemas.events import REFUSAL_REASONS, Event
 from schemas.redact import without_text
+from tests.support.meta_bodies import (
+    ADA,
+    MESSAGE,
+    RECEIVED_AT_MS,
+    STATUS,
+    body,
+    only_event,
+    only_reason,
+    parse,
+)
 
 EXAMPLES = Path(schemas.__file__).parent / "examples" / "meta"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json") if not path.name.endswith(".expected.json"))
-RECEIVED_AT_MS = 1_793_664_000_000
 DEFAULTS = dict(
     zip(Event.__struct_fields__[-len(Event.__struct_defaults__) :], Event.__struct_defaults__, strict=True)
 )
-
-STATUS: dict[str, object] = {
-    "id": "wamid.S1",
-    "status": "delivered",
-    "timestamp": "1793577600",
-    "recipient_id": "5511900000001",
-}
-MESSAGE: dict[str, object] = {
-    "id": "wamid.M1",
-    "from": "5511900000001",
-    "timestamp": "1793577600",
-    "type": "text",
-    "text": {"body": "Hello"},
-}
-
-
-def body(entry_id: object = "9001", **value: object) -> bytes:
-    """Return a webhook body with one ``messages`` change."""
-    content = {"metadata": {"display_phone_number": "1555", "phone_number_id": "7001"}, **value}
-    changes = [{"field": "messages", "value": content}]
-    return orjson.dumps(
-        {"object": "whatsapp_business_account", "entry": [{"id": entry_id, "changes": changes}]}
-    )
-
-
-def parse(content: bytes, *, keep_text: bool = False) -> Parsed:
-    """Return what a body holds at the tests' clock."""
-    return meta.parse(content, RECEIVED_AT_MS, keep_text=keep_text)
-
-
-def only_event(content: bytes) -> Event:
-    """Return the one event of a body that holds nothing else."""
-    parsed = parse(content)
-    assert (len(parsed.events), parsed.refusals, parsed.ignored) == (1, [], [])
-    return parsed.events[0]
-
-
-def only_reason(content: bytes) -> str:
-    """Return the reason of the one refusal of a body that holds nothing else."""
-    parsed = parse(content)
-    assert (parsed.events, len(parsed.refusals), parsed.ignored) == ([], 1, [])
-    return parsed.refusals[0].reason
 
 
 def described(event: Event) -> dict[str, object]:
@@ -249,156 +215,6 @@ def test_fields_of_a_status_are_read_within_their_limits(
         assert meta.parse(content, far_future_ms).events[0].occurred_at == 2**32 - 1
     else:
         assert getattr(only_event(content), name) == value
-
-
-SENDERS: tuple[dict[str, object], ...] = (
-    {"from": "5511900000001"},
-    {"from": "254700000001"},
-    {"from_user_id": "BR.1"},
-    {"from": "551190000001"},
-    {},
-)
-ADA = {"wa_id": "5511900000001", "user_id": "BR.1"}
-
-
-def users(list_name: str, named: list[dict[str, object]], *contacts: object) -> list[object]:
-    """Return phone and BSUID of each update of a list, or the reason of its refusal, in the list's order."""
-    template = MESSAGE if list_name == "messages" else STATUS
-    bare = {name: value for name, value in template.items() if name not in ("from", "recipient_id")}
-    updates = [{**bare, "id": str(index), **fields} for index, fields in enumerate(named)]
-    parsed = parse(body(**{list_name: updates, "contacts": list(contacts)}))
-    found: dict[str, object] = {
-        event.message_id: (event.user_phone, event.user_bsuid) for event in parsed.events
-    }
-    for refusal in parsed.refusals:
-        update = orjson.loads(refusal.payload)["entry"][0]["changes"][0]["value"][list_name][0]
-        found[update["id"]] = refusal.reason
-        assert only_reason(refusal.payload) == refusal.reason
-    return [found[str(index)] for index in range(len(named))]
-
-
-def test_a_second_sender_does_not_get_the_sole_contacts_user_id() -> None:
-    """Two phones beside one contact stay two users: only the one that the contact names is completed."""
-    assert users("messages", [{"from": "5511900000001"}, {"from": "254700000001"}], ADA) == [
-        ("5511900000001", "BR.1"),
-        ("254700000001", None),
-    ]
-
-
-def test_a_status_without_recipient_is_not_given_to_its_siblings_user() -> None:
-    """Beside a status to somebody else, the sole contact says nothing about a status that names nobody."""
-    assert users("statuses", [{"recipient_id": "254700000001"}, {}], ADA) == [
-        ("254700000001", None),
-        "no_user",
-    ]
-    assert users(
-        "statuses", [{"recipient_id": "254700000001"}, {}, {"recipient_id": "5511900000001"}], ADA
-    ) == [
-        ("254700000001", None),
-        "no_user",
-        ("5511900000001", None),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("named", "expected"),
-    [
-        # Alone: Meta writes one person's `from` and `wa_id` differently now and then.
-        ([{"from": "551190000001"}], [("551190000001", "BR.1")]),
-        ([{}], [("5511900000001", "BR.1")]),
-        ([{"from_user_id": "KE.2"}], [(None, "KE.2")]),
-        # Not alone, but all who are named are the contact.
-        ([{"from": "+5511900000001"}, {}], [("5511900000001", "BR.1")] * 2),
-        ([{"from": "BR.1"}, {"from_user_id": "BR.1"}, {}], [("5511900000001", "BR.1")] * 3),
-        (
-            [{"from": "551190000001"}, {"from": "551190000001", "from_user_id": "BR.1"}, {}],
-            [("551190000001", "BR.1"), ("551190000001", "BR.1"), ("5511900000001", "BR.1")],
-        ),
-        # Not alone, and nobody, somebody else or somebody unreadable is named.
-        ([{}, {}], ["no_user", "no_user"]),
-        ([{"from": "551190000001"}, {"from": "551190000001"}], [("551190000001", None)] * 2),
-        ([{"from_user_id": "KE.2"}, {}], [(None, "KE.2"), "no_user"]),
-        (
-            [{"from": "5511900000001"}, {"from": "?"}, {}],
-            [("5511900000001", "BR.1"), "invalid_field", "no_user"],
-        ),
-        (
-            [{"from": "5511900000001"}, {"from_user_id": []}, {}],
-            [("5511900000001", "BR.1"), "invalid_field", "no_user"],
-        ),
-        (
-            [{"from": "5511900000001", "from_user_id": "KE.2"}, {}],
-            [("5511900000001", "KE.2"), "no_user"],
-        ),
-    ],
-)
-def test_the_sole_contact_completes_only_whom_it_can_be(
-    named: list[dict[str, object]], expected: list[object]
-) -> None:
-    """A contact that an update does not name completes it if it stands alone, or if all who are named are that one."""
-    assert users("messages", named, ADA) == expected
-
-
-def test_statuses_follow_the_rule_of_the_sole_contact() -> None:
-    """A status without recipient is completed beside statuses to the contact; one with a recipient never is."""
-    named: list[dict[str, object]] = [{"recipient_id": "5511900000001"}, {}, {"recipient_user_id": "BR.1"}]
-    assert users("statuses", named, ADA) == [
-        ("5511900000001", None),
-        ("5511900000001", "BR.1"),
-        ("5511900000001", "BR.1"),
-    ]
-    group: dict[str, object] = {
-        "recipient_participant_id": "254700000001",
-        "recipient_id": "120363000000000001",
-    }
-    assert users("statuses", [group, {}], ADA) == [("254700000001", None), "no_user"]
-
-
-def test_who_an_update_is_of_does_not_depend_on_the_order_of_its_list() -> None:
-    """Every order of the same messages beside the same contact gives each message the same user."""
-    expected = dict(enumerate(users("messages", list(SENDERS), ADA)))
-    for order in permutations(range(len(SENDERS))):
-        found = users("messages", [SENDERS[index] for index in order], ADA)
-        assert dict(zip(order, found, strict=True)) == expected
-
-
-@pytest.mark.parametrize("recipient", ["", "  ", None])
-def test_an_empty_recipient_is_absent(recipient: object) -> None:
-    """A recipient of nothing but white space is completed from the contact like one that is not there."""
-    event = only_event(body(statuses=[{**STATUS, "recipient_id": recipient}], contacts=[ADA]))
-    assert (event.user_phone, event.user_bsuid) == ("5511900000001", "BR.1")
-
-
-@pytest.mark.parametrize(
-    ("fields", "user"),
-    [
-        ({"recipient_participant_id": "254700000001"}, ("254700000001", None, "254700000001")),
-        ({"recipient_participant_user_id": "KE.2"}, (None, "KE.2", "KE.2")),
-    ],
-)
-def test_a_participant_makes_a_group_status(
-    fields: dict[str, object], user: tuple[str | None, str | None, str | None]
-) -> None:
-    """Participant fields say group without ``recipient_type``: the recipient is then the group, and no person."""
-    status = {**STATUS, "recipient_id": "a group", **fields}
-    event = only_event(body(statuses=[status], contacts=[ADA]))
-    assert (event.user_phone, event.user_bsuid, event.participant) == user
-
-
-def test_empty_participant_fields_make_no_group_status() -> None:
-    """Participant fields with nothing in them leave a status what it is: one to a person."""
-    status = {**STATUS, "recipient_participant_id": "", "recipient_participant_user_id": None}
-    event = only_event(body(statuses=[status]))
-    assert (event.user_phone, event.participant) == ("5511900000001", None)
-
-
-@pytest.mark.parametrize("word", ["sent", "failed"])
-def test_a_status_of_a_whole_group_says_why_it_is_refused(word: str) -> None:
-    """A group status without participant has no user, and its detail tells that it is the group's."""
-    parsed = parse(body(statuses=[{**STATUS, "status": word, "recipient_type": "group"}], contacts=[ADA]))
-    assert [(refusal.reason, refusal.detail) for refusal in parsed.refusals] == [
-        ("no_user", "recipient_participant_id: a status of the whole group, which names no participant")
-    ]
 
 
 def with_surrogates(content: bytes) -> bytes:
