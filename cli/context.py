@@ -6,6 +6,7 @@ Owns exit codes: 0 done, 1 failed, 2 usage (click's own).
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -34,8 +35,10 @@ from sinks.clickhouse.reader import Unanswerable
 from streams.accounts import RulesChanged
 from streams.embedded.log import LogFailed, LogOwned
 from streams.embedded.records import LogUnfit
+from streams.embedded.storage import DATABASE_NAME
 from streams.kafka.topics import TopicsUnfit
 from streams.processor import StateMismatch
+from streams.store import StoreFailed
 from streams.worker import PartitionStopped
 
 P = ParamSpec("P")
@@ -59,6 +62,17 @@ class WorkerFailed(Exception):
         )
 
 
+class NothingThere(RuntimeError):
+    """A data directory without an installation."""
+
+    def __init__(self, directory: Path) -> None:
+        """Name the directory."""
+        super().__init__(
+            f"there is no installation in {directory}: check --data and CONVOMETER_DATA. `convometer run` and "
+            "`convometer ingest` make one"
+        )
+
+
 # Errors that say themselves what to do; anything else is a fault of ours and shows its traceback.
 EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     SettingsError,
@@ -68,6 +82,8 @@ EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     StateMismatch,
     RulesChanged,
     NotEmbedded,
+    NothingThere,
+    StoreFailed,
     OwnerFailed,
     ClickHouseAway,
     ClickHouseRefused,
@@ -120,6 +136,11 @@ def run_async(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
             uvloop.run(function(*args, **kwargs))
         except EXPECTED_ERRORS as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            # Whoever closed the pipe has seen enough; that is click's to handle.
+            if error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(str(error)) from error
 
     return body
 
@@ -130,11 +151,17 @@ def new_metrics() -> Metrics:
 
 
 @asynccontextmanager
-async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncIterator[Engine]:
+async def engine_of(
+    settings: Settings, *, catch_up: bool = False, create: bool = False
+) -> AsyncIterator[Engine]:
     """Give the engine of the cluster, or of the data directory: its owner's, or a node of our own, which then owns it.
 
     With ``catch_up``, a node of our own first brings everything in the log to ClickHouse, so that a query right
     after a crash is as exact as one before it.
+
+    Raises:
+        NothingThere: the data directory holds no installation, and none is to be made: a question about a mistyped
+            directory must not be answered with "no traffic".
     """
     configure_logging(settings.log_format, "WARNING")
     quiet_libraries()
@@ -142,6 +169,9 @@ async def engine_of(settings: Settings, *, catch_up: bool = False) -> AsyncItera
         async with open_cluster(settings, new_metrics(), SystemClock()) as cluster:
             yield cluster
         return
+    log_directory = settings.log_directory
+    if not create and log_directory is not None and not (log_directory / DATABASE_NAME).exists():
+        raise NothingThere(settings.data)
     engine = await _open_engine(settings)
     if isinstance(engine, RemoteEngine):
         try:

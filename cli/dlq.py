@@ -12,6 +12,7 @@ import orjson
 
 from cli.context import common_options, engine_of, run_async, settings_of
 from cli.engine import DeadLetterRow, Engine
+from schemas.events import SET_ASIDE
 
 _PAGE = 500
 
@@ -62,11 +63,16 @@ async def show(letter_id: int, config: Path | None, data: Path | None) -> None:
 async def replay(
     letter_ids: tuple[int, ...], reason: str | None, config: Path | None, data: Path | None
 ) -> None:
-    """Send dead letters through the parser again, by id or by reason. Doing so twice changes no number."""
+    """Send dead letters through the parser again, by id or by reason. Doing so twice changes no number.
+
+    What was set aside because it came too late stays so: its place in the state is gone.
+    """
     if bool(letter_ids) == bool(reason):
         raise click.UsageError("name the letters, or give --reason")
     async with engine_of(settings_of(config, data)) as engine:
-        ids = list(letter_ids) or [letter.id for letter in await _all(engine) if letter.reason == reason]
+        letters = await _all(engine)
+        ids = list(letter_ids) or [letter.id for letter in letters if letter.reason == reason]
+        _check_replayable(ids, {letter.id: letter.reason for letter in letters})
         total = await engine.replay(ids)
         await engine.wait_flushed(await engine.positions())
     click.echo(
@@ -91,6 +97,19 @@ async def accept(partition: int | None, topic: str, config: Path | None, data: P
     async with engine_of(settings_of(config, data)) as engine:
         await engine.accept(topic, -1 if partition is None else partition)
     click.echo("accepted; stopped partitions go on within a second", err=True)
+
+
+def _check_replayable(ids: list[int], reasons: dict[int, str]) -> None:
+    """Refuse what is not there, and what would only be set aside once more."""
+    missing = [letter for letter in ids if letter not in reasons]
+    if missing:
+        raise click.ClickException(f"there is no dead letter {missing[0]}; see `convometer dlq list`")
+    late = [letter for letter in ids if reasons[letter] in SET_ASIDE]
+    if late:
+        raise click.ClickException(
+            f"dead letter {late[0]} was set aside as {reasons[late[0]]}, like {len(late) - 1} others of these: the "
+            "state that it belongs to has been forgotten, and a replay would set it aside again; nothing was replayed"
+        )
 
 
 async def _all(engine: Engine) -> list[DeadLetterRow]:

@@ -62,10 +62,12 @@ async def ingest(
     Lines that cannot be counted are kept in the dead letter with their reason; see `convometer dlq list`.
     """
     settings = settings_of(config, data)
-    missing = [str(path) for path in files if str(path) != "-" and not path.is_file()]
-    if missing:
+    named = [path for path in files if str(path) != "-"]
+    if missing := [str(path) for path in named if not path.exists()]:
         raise click.UsageError(f"no such file: {', '.join(missing)}")
-    async with engine_of(settings) as engine:
+    if directories := [str(path) for path in named if path.is_dir()]:
+        raise click.UsageError(f"a directory, not a file: {', '.join(directories)}")
+    async with engine_of(settings, create=True) as engine:
         if hold:
             async with _Holds(engine) as holds:
                 total = await _ingest_files(engine, files, input_format, holds)

@@ -18,7 +18,7 @@ import orjson
 from cli.context import common_options, engine_of, run_async, settings_of
 from cli.engine import QueryName, Row
 from cli.main import VERBS
-from sinks.clickhouse.reader import Filters
+from sinks.clickhouse.reader import Filters, columns_of
 
 OutputFormat = Literal["table", "ndjson", "csv"]
 
@@ -70,29 +70,31 @@ def _query_command(name: QueryName) -> click.Command:
         async with engine_of(settings_of(config, data), catch_up=True) as engine:
             rows = await engine.query(name, filters)
         chosen = output or ("table" if sys.stdout.isatty() else "ndjson")
-        _WRITERS[chosen](rows)
+        _WRITERS[chosen](name, rows)
+        # Here a full disk is an error with a name; at the end of the process it would be a traceback.
+        sys.stdout.flush()
 
     return command
 
 
-def _write_ndjson(rows: list[Row]) -> None:
+def _write_ndjson(_: QueryName, rows: list[Row]) -> None:
     stdout = click.get_binary_stream("stdout")
     for row in rows:
         stdout.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _write_csv(rows: list[Row]) -> None:
-    if rows:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_as_text(value) for value in row.values()] for row in rows)
+def _write_csv(name: QueryName, rows: list[Row]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns_of(name))
+    writer.writerows([_as_text(value) for value in row.values()] for row in rows)
 
 
-def _write_table(rows: list[Row]) -> None:
+def _write_table(_: QueryName, rows: list[Row]) -> None:
     from rich import box  # noqa: PLC0415 - not needed in a pipe
     from rich.console import Console  # noqa: PLC0415
     from rich.measure import Measurement  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     if not rows:
         click.echo("no rows", err=True)
@@ -102,7 +104,8 @@ def _write_table(rows: list[Row]) -> None:
         counted = isinstance(value, int) and not isinstance(value, bool)
         table.add_column(name, justify="right" if counted else "left")
     for row in rows:
-        table.add_row(*(_as_text(value) for value in row.values()))
+        # As text: an account may be called anything, brackets included.
+        table.add_row(*(Text(_as_text(value)) for value in row.values()))
     console = Console()
     # A number that is cut off is worse than a line that wraps.
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
@@ -116,7 +119,7 @@ def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_WRITERS: dict[str, Callable[[list[Row]], None]] = {
+_WRITERS: dict[str, Callable[[QueryName, list[Row]], None]] = {
     "ndjson": _write_ndjson,
     "csv": _write_csv,
     "table": _write_table,

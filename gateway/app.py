@@ -127,6 +127,8 @@ class _Gateway(Starlette):
     ) -> None:
         """Take the webhook's endpoint besides the routes, which hold it too."""
         super().__init__(routes=routes, exception_handlers=exception_handlers)
+        # A provider takes a redirect for a failure, and nobody counts it: another address is a 404 like any other.
+        self.router.redirect_slashes = False
         self._webhook = webhook
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

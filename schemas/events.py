@@ -146,6 +146,8 @@ REFUSAL_REASONS: tuple[str, ...] = (
     "late",  # before the account's cut (metering.md §6)
     "expired_status",  # a status of a message whose state was dropped
 )
+SET_ASIDE: frozenset[str] = frozenset({"late", "expired_status"})
+"""Reasons for which nothing is wrong with the event: it came too late for the state that it belongs to."""
 
 
 class Parsed(msgspec.Struct):

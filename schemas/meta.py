@@ -95,8 +95,11 @@ def parse(body: bytes, received_at_ms: int, *, keep_text: bool = False) -> Parse
 def _read_entry(reading: _Reading, entry: object) -> None:
     changes = entry.get("changes") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(changes, list):
-        found = kind_of(changes if isinstance(entry, dict) else entry)
-        _refuse_part(reading, f"entry[].changes: found {found}, expected a list", entry)
+        if isinstance(entry, dict):
+            detail = f"entry[].changes: found {kind_of(changes)}, expected a list"
+        else:
+            detail = f"entry[]: found {kind_of(entry)}, expected an object"
+        _refuse_part(reading, detail, entry)
         return
     check_update_limit(reading.parsed, len(changes), UPDATES_PER_BODY_MAX)
     for change in changes:

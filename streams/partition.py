@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from schemas.dead_letter import dead_letter_of, encode_dead_letter
+from schemas.events import SET_ASIDE
 from schemas.topics import DEAD_LETTER, EVENTS
 from sinks.clickhouse.writer import Progress
 from streams.dirty import DirtyRows
@@ -155,7 +156,7 @@ def good_and_refused(step: Step) -> tuple[int, int]:
     nothing wrong. It is set aside, and counted as such.
     """
     # These were events; what is refused for another reason never became one.
-    set_aside = sum(refusal.reason in ("expired_status", "late") for refusal in step.refusals)
+    set_aside = sum(refusal.reason in SET_ASIDE for refusal in step.refusals)
     return step.event_count - set_aside, len(step.refusals) - set_aside
 
 

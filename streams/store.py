@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
@@ -44,6 +45,24 @@ class Table(Enum):
         return topic
 
 
+class StoreFailed(RuntimeError):
+    """The disk does not take or give the local state. Nothing is lost by that: it is restored from the log."""
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Give RocksDB's errors a type; the library raises all of them as plain ``Exception``."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise StoreFailed(
+            f"the local state in {directory} cannot be read or written: {error}. Make room or mend the disk; the state "
+            "may also be deleted, it is restored from the log"
+        ) from error
+
+
 class PartitionStore:
     """The tables of one partition on the local disk. Not thread safe; one owner."""
 
@@ -54,7 +73,8 @@ class PartitionStore:
         options.create_if_missing(True)
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         self.directory = directory
-        self._database = Rdict(str(directory), options)
+        with _explained(directory):
+            self._database = Rdict(str(directory), options)
         self._write_options = WriteOptions()
         stored = self._database.get(_POSITION_KEY)
         self._positions: dict[str, int] = msgspec.msgpack.decode(stored) if stored else {}
@@ -103,7 +123,8 @@ class PartitionStore:
         if caught_up_ms:
             self._positions[_CAUGHT_UP] = caught_up_ms
         batch.put(_POSITION_KEY, msgspec.msgpack.encode(self._positions))
-        self._database.write(batch, self._write_options)
+        with _explained(self.directory):
+            self._database.write(batch, self._write_options)
 
     def scan(
         self, table: Table, prefix: bytes = b"", after: bytes | None = None

@@ -7,6 +7,7 @@ it only as bound parameters.
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -38,6 +39,12 @@ class Filters:
     accounts: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     countries: tuple[str, ...] = ()
+
+
+def columns_of(name: str) -> tuple[str, ...]:
+    """Return the keys of a query's rows, in order; also when there is none."""
+    selected = _sql(name).partition("\nFROM ")[0]
+    return tuple(re.findall(r" AS (\w+),?$", selected, re.MULTILINE))
 
 
 def run_query(client: ClickHouse, name: str, filters: Filters) -> list[dict[str, object]]:

@@ -92,7 +92,7 @@ def test_metrics_are_exposed() -> None:
     assert "# HELP convometer_append_seconds Seconds" in response.text
 
 
-@pytest.mark.parametrize("path", ["/", "/webhooks", "/events/1", "/5511900000001"])
+@pytest.mark.parametrize("path", ["/", "/webhooks", "/events/1", "/5511900000001", "/webhooks/meta/"])
 def test_unknown_path(path: str) -> None:
     """An unknown path is 404 in the one error shape, and does not become a metric label."""
     gateway = Gateway()
