@@ -253,6 +253,8 @@ def test_verbs_work_while_another_verb_owns_the_directory(tmp_path: Path) -> Non
     assert process.stdin is not None
     process.stdin.write(line())
     process.stdin.flush()
+    # Before it has begun there is nothing to ask.
+    eventually("the owner has begun", (data / "owner.sock").exists)
     eventually("the owner answers", lambda: query("usage", data) == [ROW])
     convometer(
         "ingest", "-", "--format", "canonical", "--wait", "--data", data, stdin=line(message_id="message-2")
