@@ -223,6 +223,7 @@ def test_a_pipe_that_stays_open_is_counted_as_it_comes(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(line())
         process.stdin.flush()
+        eventually("the owner has begun", (data / "owner.sock").exists)
         eventually("the line is counted while the pipe is open", lambda: query("usage", data) == [ROW])
         _, errors = process.communicate(line(message_id="message-2").rstrip())
         assert (process.returncode, b"2 accepted" in errors) == (0, True), errors
