@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -98,13 +99,13 @@ async def _serve(
     ):
         settle()
         address = address_of(listener)
-        _greet(address, process.in_force.settings, roles, demo=demo_secret is not None)
+        greet = partial(_greet, address, process.in_force.settings, roles, demo=demo_secret is not None)
         if demo_secret is not None:
             feeding = asyncio.create_task(_feed(address, demo_secret))
             feeding.add_done_callback(_demo_ended)
         failing = [roles.worker.failed.wait()] if roles.worker is not None else []
         try:
-            asked_to_stop = await until_stopped(served, *failing)
+            asked_to_stop = await until_stopped(served, *failing, ready=greet)
         finally:
             if feeding is not None:
                 feeding.cancel()

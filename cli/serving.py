@@ -82,16 +82,18 @@ def on_hangup() -> asyncio.Event:
     return asked
 
 
-async def until_stopped(*endings: Awaitable[Any]) -> bool:
+async def until_stopped(*endings: Awaitable[Any], ready: Callable[[], None] = lambda: None) -> bool:
     """Return when it is time to end, and whether that is because somebody asked for it.
 
     Args:
         endings: what else is a reason to end: a failure to wait for, the server's task.
+        ready: called once signals are heeded: who is told that it runs may end it at once.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stopped.set)
+    ready()
     waiting = [asyncio.ensure_future(ending) for ending in (stopped.wait(), *endings)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     # The server's own task ends in its own way.

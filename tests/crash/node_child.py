@@ -43,6 +43,10 @@ class Arguments:
     chunk: int = 40
     finish: bool = False
     """Wait until everything is in ClickHouse and report its rows."""
+    unflushed: bool = False
+    """Die once everything is sent and committed, and nothing of it flushed."""
+    quiet: bool = False
+    """Append nothing to the log, not even a hold."""
 
 
 class Killer:
@@ -60,8 +64,8 @@ class Killer:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def settings_of(data: Path) -> Settings:
-    """Return settings in which the generated accounts have their zones and things happen fast."""
+def settings_of(data: Path, flush_interval_ms: int) -> Settings:
+    """Return settings in which the generated accounts have their zones."""
     return Settings(
         data=data,
         partitions=2,
@@ -69,7 +73,7 @@ def settings_of(data: Path) -> Settings:
             account: AccountSettings(time_zone=(ZoneFrom(zone=zone),))
             for account, zone in ACCOUNT_ZONES.items()
         },
-        worker=WorkerSettings(flush_interval_ms=20),
+        worker=WorkerSettings(flush_interval_ms=flush_interval_ms),
     )
 
 
@@ -93,17 +97,23 @@ def rows_of(node: Node) -> list[list[Any]]:
 
 async def main(arguments: Arguments, lines: list[bytes]) -> None:
     """Send lines until told to stop or killed."""
-    node = await Node.start(
-        settings_of(Path(arguments.data)), Metrics(CollectorRegistry()), SystemClock(), Killer(arguments)
-    )
+    settings = settings_of(Path(arguments.data), 60_000 if arguments.unflushed else 20)
+    node = await Node.start(settings, Metrics(CollectorRegistry()), SystemClock(), Killer(arguments))
     try:
-        await feed(node, arguments, lines)
+        if not arguments.quiet:
+            await feed(node, arguments, lines)
+        if arguments.unflushed:
+            await committed(node)
+            os.kill(os.getpid(), signal.SIGKILL)
+        await node.wait_flushed(await node.positions())
+        if arguments.finish:
+            say(rows=await asyncio.to_thread(rows_of, node))
     finally:
         await node.close()
 
 
 async def feed(node: Node, arguments: Arguments, lines: list[bytes]) -> None:
-    """Send the lines, wait for ClickHouse, report."""
+    """Send the lines."""
     # The histories lie years apart and arrive in no order: a backfill, whose accounts' cuts must not move.
     await node.hold(sorted(ACCOUNT_ZONES), "test", release=False)
     for position in range(arguments.start, len(lines), arguments.chunk):
@@ -111,9 +121,16 @@ async def feed(node: Node, arguments: Arguments, lines: list[bytes]) -> None:
         intake = await node.ingest(chunk, "canonical", position + 1)
         assert intake.accepted == len(chunk), intake
         say(acknowledged=position + len(chunk))
-    await node.wait_flushed(await node.positions())
-    if arguments.finish:
-        say(rows=await asyncio.to_thread(rows_of, node))
+
+
+async def committed(node: Node) -> None:
+    """Wait until everything in the log is committed; nothing of it may be in ClickHouse then."""
+    ends = await node.positions()
+    while any(  # noqa: ASYNC110 - nobody tells
+        task.dirty.committed.source_offset < ends[task.source.partition] for task in node.worker.partitions
+    ):
+        await asyncio.sleep(0.01)
+    assert not any(task.dirty.flushed.sequence for task in node.worker.partitions)
 
 
 if __name__ == "__main__":
