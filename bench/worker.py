@@ -28,7 +28,8 @@ from runtime.memory import settle
 from schemas.codec import Control, encode_control
 from schemas.events import Event
 from streams.normalize import Reading, event_appends
-from streams.processor import Processor, ProcessorConfig, SourceRecord
+from streams.processor import Processor
+from streams.step import ProcessorConfig, SourceRecord
 from streams.store import PartitionStore, Table
 
 PARTITIONS = 4

@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager
 from aiokafka.errors import KafkaConnectionError
 
 from cli.dead_letters import DeadLetters
-from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
+from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.options import connection_of, reading_of, worker_options
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from schemas.parcels import NO_PARCELS
 from schemas.topics import EVENTS
 from sinks.clickhouse.client import ClickHouseRefused, ClientPool, open_client
 from sinks.clickhouse.migrations import pending
@@ -30,7 +31,7 @@ from streams.kafka.appender import KafkaAppender
 from streams.kafka.connection import KafkaConnection
 from streams.kafka.installation import ensure_installation
 from streams.kafka.log import KafkaWorkerLog
-from streams.records import Append, LastOffsets
+from streams.records import Append, LastOffsets, Record
 from streams.worker import topic_specs
 
 _log = logging.getLogger(__name__)
@@ -123,7 +124,30 @@ class ClusterEngine:
         return dict(self._positions)
 
     async def wait_flushed(self, positions: Mapping[int, int]) -> None:
-        """See ``Engine.wait_flushed``: looks at ClickHouse's progress marks, which the workers move."""
+        """See ``Engine.wait_flushed``: looks at ClickHouse's progress marks, which the workers move.
+
+        What partitions told each other in the meantime lies before an empty record that is appended then. That two such
+        records follow on each other says that there was nothing; the end of the log would not, since it
+        moves with each transaction.
+        """
+        await self._wait_marked(positions)
+        last: dict[int, int] = {}
+        for _ in range(HOPS_MAX):
+            probes = await self._probe()
+            if all(offset == last.get(partition, -1) + 1 for partition, offset in probes.items()):
+                return
+            await self._wait_marked({partition: offset + 1 for partition, offset in probes.items()})
+            last = probes
+
+    async def _probe(self) -> dict[int, int]:
+        """Append a record that says nothing to every partition; return where."""
+        record = Record(None, NO_PARCELS, self._clock.now_ms())
+        appends = [Append(EVENTS, partition, [record]) for partition in range(self._settings.partitions)]
+        last = await self._appender.append(appends)
+        return {partition: offset for (_, partition), offset in last.items()}
+
+    async def _wait_marked(self, positions: Mapping[int, int]) -> None:
+        """Return once ClickHouse's marks of progress are at the positions."""
         writer = ClickHouseWriter(self._clients)
         missing = dict(positions)
         moved_at = self._clock.monotonic_seconds()

@@ -16,6 +16,9 @@ from streams.normalize import InputFormat
 
 __all__ = ["DeadLetterRow", "Engine", "InputFormat", "Intake", "QueryName", "Row"]
 
+HOPS_MAX = 6
+"""How often the end of the log is looked at again: an event of a linked user is passed on a few times at most."""
+
 QueryName = Literal["usage", "conversations", "incoming", "active-users"]
 Row = dict[str, object]
 
@@ -67,7 +70,10 @@ class Engine(Protocol):
         ...
 
     async def wait_flushed(self, positions: Mapping[int, int]) -> None:
-        """Return once ClickHouse has everything before the positions."""
+        """Return once ClickHouse has everything before the positions.
+
+        That includes what partitions tell each other because of it.
+        """
         ...
 
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:

@@ -118,7 +118,8 @@ def generate(
     """Write simulated WhatsApp webhooks (Meta's JSON, one body a line) in the order in which they arrive.
 
     The world has its sore points: repeats, disorder, retries days later, reads without deliveries, failures that
-    are taken back, free entry points, users without a phone number. --truth says what metering must come to.
+    are taken back, free entry points, people who hide their phone, change it, or get one that was somebody
+    else's. --truth says what metering must come to.
     """
     clock = SystemClock()
     if live:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cli.dead_letters import DeadLetters
-from cli.engine import DeadLetterRow, InputFormat, Intake, QueryName, Row
+from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
@@ -137,7 +137,14 @@ class Node:
 
     async def wait_flushed(self, positions: Mapping[int, int]) -> None:
         """See ``Engine.wait_flushed``."""
-        await self.worker.wait_flushed(dict(positions))
+        behind = dict(positions)
+        for _ in range(HOPS_MAX):
+            await self.worker.wait_flushed(behind)
+            # What partitions told each other about linked users in the meantime belongs to it.
+            ends = await self.positions()
+            if ends == behind:
+                return
+            behind = ends
 
     async def catch_up(self) -> None:
         """Return once everything that is durable in the log now is in ClickHouse."""

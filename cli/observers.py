@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from runtime.metrics import Metrics
-from streams.processor import Step
+from streams.step import Step
 from streams.worker import Observers, Worker
 
 
@@ -39,8 +39,12 @@ def _committed(metrics: Metrics, step: Step, seconds: float) -> None:
     for reason, count in Counter(refusal.reason for refusal in step.refusals).items():
         metrics.count_refused(reason, count)
         metrics.count_dead_letters(reason, count)
-    if step.identity_pairs:
-        metrics.identity_pairs.inc(step.identity_pairs)
+    links = step.links
+    metrics.identity_pairs.inc(links["announced"])
+    metrics.identity_moves.inc(links["joined"])
+    metrics.identity_refused.inc(links["refused"])
+    metrics.identity_unrestated.inc(links["unrestated"])
+    metrics.identity_beyond_state.inc(links["beyond_state"])
 
 
 def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> None:
@@ -54,8 +58,12 @@ def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> No
 def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
     """Set the gauges that are read off rather than counted; called when metrics are scraped."""
     # Nothing is left of a partition that another worker has now: its last lag would stand for ever.
-    for gauge in (metrics.lag_records, metrics.lag_seconds, metrics.retention_used_ratio):
+    moves = (metrics.identity_moves_sent, metrics.identity_moves_joined)
+    for gauge in (metrics.lag_records, metrics.lag_seconds, metrics.retention_used_ratio, *moves):
         gauge.clear()
+    for partition, counts in worker.moves().items():
+        for gauge, count in zip(moves, counts, strict=True):
+            gauge.labels(str(partition)).set(count)
     for partition, sample in worker.lag(now_ms).items():
         metrics.lag_records.labels(str(partition)).set(sample.records)
         metrics.lag_seconds.labels(str(partition)).set(sample.seconds)

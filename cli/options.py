@@ -14,7 +14,7 @@ from streams.guard import RefusalLimits
 from streams.kafka.connection import KafkaConnection
 from streams.normalize import InputFormat, Reading
 from streams.opening import WorkerOptions
-from streams.processor import Retention
+from streams.step import Retention
 
 _DEFAULT_ZONES: ZoneRules = (("", "UTC"),)
 

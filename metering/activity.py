@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from metering.calendar import Calendar
+from metering.head import FoldedActivity
 from metering.state import earliest
-from metering.user import FoldedActivity, RowKey, first_activity_keys
+from metering.user import RowKey, first_activity_keys
 
 INCOMING, DELIVERED = 0, 1
 

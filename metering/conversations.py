@@ -301,3 +301,32 @@ def checkpoint_at(instant: int, outcome: Scan) -> Checkpoint:
         outcome.free_entry_ends_at if outcome.free_entry_ends_at + DAY_SECONDS > instant else 0,
         [at for at in outcome.unused_referrals if at > instant - DAY_SECONDS],
     )
+
+
+def merged_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Return the checkpoint of one person from those of several names, all of the same instant.
+
+    Of each type the conversation that was opened first stays open; it is charged if that one was.
+    """
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    first: dict[str, Conversation] = {}
+    for conversation in (each for checkpoint in checkpoints for each in checkpoint.open):
+        known = first.get(conversation.type)
+        if known is None or _merge_order(conversation) < _merge_order(known):
+            first[conversation.type] = conversation
+    return Checkpoint(
+        [first[name] for name in sorted(first)],
+        max((checkpoint.free_entry_ends_at for checkpoint in checkpoints), default=0),
+        sorted({at for checkpoint in checkpoints for at in checkpoint.referrals}),
+    )
+
+
+def _merge_order(conversation: Conversation) -> tuple[int, str, str, bool, int]:
+    return (
+        conversation.opened_at,
+        conversation.category,
+        conversation.country,
+        not conversation.charged,
+        conversation.ends_at,
+    )

@@ -157,10 +157,10 @@ class Evaluation:
         for view in self._messages.values():
             if view.ladder is not None:
                 add_ladder(result, view.ladder, 1)
-        for entry in self._user.incoming.values():
-            add_count(
-                result, self._incoming_key(self._numbers[entry.number].name, entry.at, entry.country), 1
-            )
+        # As evaluated: the state itself may be ahead.
+        for item, entry in self._incoming.items():
+            number = self._numbers[self._user.incoming[item].number]
+            add_count(result, self._incoming_key(number.name, entry.at, entry.country), 1)
         for number in self._numbers:
             for count in number.timeline.counts():
                 self._add_conversation(result, number.name, count, 1)

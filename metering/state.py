@@ -9,15 +9,20 @@ Field order is the storage format: append only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.events import CATEGORIES, Event, says_free_entry_point
 
 ITEM_ID_BYTES: Final = 12
 """96 bits: within one user the chance of two equal ids among a million is below 1e-16."""
+
+GROUP_MARK: Final = b"g"
+"""Ends the keys of group messages: one message id there stands for several members' messages."""
 
 NO_CATEGORY: Final = 0
 # Storage codes are the places in this tuple: append only, never sort. Comparison goes by name, not by code.
@@ -45,6 +50,12 @@ CODE_BY_PRICING_TYPE: Final[dict[str | None, int]] = {
     **{name: code for code, name in enumerate(PRICING_TYPE_BY_CODE) if name},
 }
 UNSAID: Final = -1
+
+Mention = tuple[int, int]
+"""When an event named the user, and under which profile: ``(UTC seconds, index of the profile)``."""
+MENTIONS_MAX: Final = 32
+"""Of one item; the earliest are kept, so that joining stays independent of the order."""
+_SENT, _DELIVERED, _READ, _FAILED = 1, 2, 4, 8
 
 
 class Message(msgspec.Struct, array_like=True, gc=False):
@@ -81,6 +92,12 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     """Frozen when the state around ``sent_at`` is dropped: 1 = it lay in an open customer service window."""
     inside_free_entry: int = UNSAID
     """Frozen when the message's conversation is folded: 1 = it was delivered inside a free entry point."""
+    profile: int = 0
+    """Under which of the user's profiles (``metering.identity``) its earliest events named the user."""
+    said: int = 0
+    """Which of the times of sent, delivered, read and failed (bits 1, 2, 4, 8) ``profile`` said."""
+    further: tuple[Mention, ...] = ()
+    """What ``said`` cannot hold: other profiles, and other times than the earliest of a kind."""
 
     @property
     def delivered_at(self) -> int:
@@ -108,6 +125,13 @@ class Incoming(msgspec.Struct, array_like=True, gc=False):
     last: int
     referral_at: int = 0
     """Earliest event that says the message came from an ad."""
+    profile: int = 0
+    """Under which of the user's profiles the event at ``at`` named the user."""
+    further: tuple[Mention, ...] = ()
+    """Every other time and profile."""
+
+
+T = TypeVar("T", Message, Incoming)
 
 
 def earliest(one: int, other: int) -> int:
@@ -120,8 +144,17 @@ def earliest(one: int, other: int) -> int:
 
 
 def message_id_digest(event: Event) -> bytes:
-    """Return the key of an outgoing message within its user: number, message id and participant."""
-    return _digest(f"{event.number}\0{event.message_id}\0{event.participant or ''}")
+    """Return the key of an outgoing message within its user: number, message id and participant.
+
+    A participant that is the user, by phone or by user id, is the same participant (metering.md §7, Groups). Keys of
+    group messages are longer by a byte.
+    """
+    participant = event.participant
+    if not participant:
+        return _digest(f"{event.number}\0{event.message_id}\0")
+    if participant in (event.user_phone, event.user_bsuid):
+        participant = "\1"
+    return _digest(f"{event.number}\0{event.message_id}\0{participant}") + GROUP_MARK
 
 
 def incoming_id_digest(event: Event) -> bytes:
@@ -133,19 +166,25 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=ITEM_ID_BYTES).digest()
 
 
-def message_of(event: Event, number: int) -> Message:
-    """Return what one status event alone says about its message."""
+def message_of(event: Event, number: int, profile: int = 0) -> Message:
+    """Return what one status event alone says about its message.
+
+    Args:
+        event: a status.
+        number: index of its number among the user's.
+        profile: index of the profile under which it names the user.
+    """
     at = event.occurred_at
-    message = Message(number, last=at)
+    message = Message(number, last=at, profile=profile)
     kind = event.kind
     if kind == "sent":
-        message.sent = at
+        message.sent, message.said = at, _SENT
     elif kind == "delivered":
-        message.delivered = at
+        message.delivered, message.said = at, _DELIVERED
     elif kind == "read":
-        message.read = at
+        message.read, message.said = at, _READ
     elif kind == "failed":
-        message.failed = at
+        message.failed, message.said = at, _FAILED
         # A code of 0 that was said counts as none (metering.md §2).
         if event.error_code:
             message.error_at, message.error_code = at, event.error_code
@@ -168,7 +207,12 @@ def message_of(event: Event, number: int) -> Message:
 
 def join_message(into: Message, other: Message) -> bool:
     """Join ``other`` into ``into`` and tell whether that changed anything. Both are about the same message."""
+    mentions = None if _mentions_are_plain(into, other) else mentions_of(into) | mentions_of(other)
     changed = _join_times(into, other)
+    if mentions is None:
+        into.said |= other.said
+    else:
+        changed |= _set_mentions(into, mentions)
     if other.error_at and (
         not into.error_at or (other.error_at, other.error_code) < (into.error_at, into.error_code)
     ):
@@ -193,6 +237,66 @@ def join_message(into: Message, other: Message) -> bool:
         changed |= entries != into.free_entry
         into.free_entry = entries
     return _join_frozen(into, other) or changed
+
+
+def mentions_of(message: Message) -> set[Mention]:
+    """Return when and under which profiles a message's events named the user."""
+    said, profile = message.said, message.profile
+    mentions = set(message.further)
+    for bit, at in _times_of(message):
+        if said & bit:
+            mentions.add((at, profile))
+    if not mentions:
+        # Written before profiles were kept: then a user had one.
+        mentions.add((message.first_at, profile))
+    return mentions
+
+
+def is_named_by(item: Message | Incoming, profile: int) -> bool:
+    """Tell whether an event named the user of an item under a profile."""
+    return item.profile == profile or any(further == profile for _, further in item.further)
+
+
+def _times_of(message: Message) -> tuple[tuple[int, int], ...]:
+    return (
+        (_SENT, message.sent),
+        (_DELIVERED, message.delivered),
+        (_READ, message.read),
+        (_FAILED, message.failed),
+    )
+
+
+def _mentions_are_plain(into: Message, other: Message) -> bool:
+    """Tell whether all mentions are at the earliest times of their kinds, under one profile: nearly always."""
+    if into.profile != other.profile or into.further or other.further or not (into.said and other.said):
+        return False
+    for (bit, at), (_, known) in zip(_times_of(other), _times_of(into), strict=True):
+        if at and known and (at != known or (into.said ^ other.said) & bit):
+            return False
+    return True
+
+
+def _set_mentions(message: Message, mentions: set[Mention]) -> bool:
+    """Store mentions beside the times as they are now; tell whether they are other ones than before."""
+    before = (message.profile, message.said, message.further)
+    kept = sorted(mentions)[:MENTIONS_MAX]
+    profile, said, told = kept[0][1], 0, set()
+    for bit, at in _times_of(message):
+        if at and (at, profile) in mentions:
+            said |= bit
+            told.add((at, profile))
+    after = (profile, said, tuple(mention for mention in kept if mention not in told))
+    message.profile, message.said, message.further = after
+    return after != before
+
+
+def with_profiles(item: T, profiles: Sequence[int]) -> T:
+    """Return an item whose mentions are under other indexes: ``profiles[old] = new``."""
+    return replace(
+        item,
+        profile=profiles[item.profile],
+        further=tuple(sorted((at, profiles[profile]) for at, profile in item.further)),
+    )
 
 
 def _join_times(into: Message, other: Message) -> bool:
@@ -265,15 +369,25 @@ def _least_entries(entries: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]
     return tuple(kept)
 
 
-def incoming_of(event: Event, number: int) -> Incoming:
-    """Return what one ``incoming`` event alone says."""
+def incoming_of(event: Event, number: int, profile: int = 0) -> Incoming:
+    """Return what one ``incoming`` event alone says; arguments as of ``message_of``."""
     at = event.occurred_at
-    return Incoming(number, at, event.country, at, at if event.referral else 0)
+    return Incoming(number, at, event.country, at, at if event.referral else 0, profile)
+
+
+def incoming_mentions(entry: Incoming) -> set[Mention]:
+    """Return when and under which profiles the copies of an incoming message named the user."""
+    return {(entry.at, entry.profile), *entry.further}
 
 
 def join_incoming(into: Incoming, other: Incoming) -> bool:
     """Join ``other`` into ``into`` and tell whether that changed anything."""
     changed = False
+    if other.at != into.at or other.profile != into.profile or other.further:
+        kept = sorted(incoming_mentions(into) | incoming_mentions(other))[:MENTIONS_MAX]
+        mentions = (kept[0][1], tuple(kept[1:]))
+        changed = mentions != (into.profile, into.further)
+        into.profile, into.further = mentions
     if (other.at, other.country) < (into.at, into.country):
         into.at, into.country, changed = other.at, other.country, True
     if other.last > into.last:

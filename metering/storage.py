@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
+from metering.head import Head, name_from_key
 from metering.state import Incoming, Message
-from metering.user import Head, User
+from metering.user import User
 
 INLINE_ITEMS_MAX = 64
 BUCKET_ITEMS_MAX = 16
@@ -25,6 +26,11 @@ LAYOUT_VERSION = 1
 _HEAD_PIECE = b"h"
 _BUCKET_PIECE = b"m"
 _EXPIRED_PIECE = b"x"
+_ARRIVED_PIECE = b"t"
+_MET_PIECE = b"w"
+
+_ALIAS_TAG = b"\xc1"
+"""First byte of a head record that only says under which key the user is now. MessagePack never begins with it."""
 
 
 class Bucket(msgspec.Struct, array_like=True, gc=False):
@@ -75,7 +81,7 @@ def expired_key(prefix: bytes, item: bytes) -> bytes:
 
 
 def is_head_key(key: bytes) -> bool:
-    """Tell head records from buckets and marks. Prefixes end at the second NUL."""
+    """Tell head records from all others. Prefixes end at the second NUL."""
     return key.endswith(b"\0" + _HEAD_PIECE) and key.count(b"\0") == 2
 
 
@@ -83,6 +89,60 @@ def expired_item(key: bytes) -> bytes | None:
     """Return the item of a mark's key, or None for other records."""
     _, _, piece = key.split(b"\0", 2)
     return piece[1:] if piece[:1] == _EXPIRED_PIECE else None
+
+
+def arrived_prefix(prefix: bytes, source: str) -> bytes:
+    """Return the prefix of the keys of a state's parts that have come for this user from another key."""
+    return prefix + _ARRIVED_PIECE + source.encode() + b"/"
+
+
+def arrived_key(prefix: bytes, source: str, part: int) -> bytes:
+    """Return the key of one part; ascending in their order."""
+    return arrived_prefix(prefix, source) + f"{part:08d}".encode()
+
+
+def arrived_part(key: bytes) -> tuple[str, int] | None:
+    """Return source and place of an arrived part's key, or None for other records."""
+    _, _, piece = key.split(b"\0", 2)
+    if piece[:1] != _ARRIVED_PIECE:
+        return None
+    source, _, part = piece[1:].rpartition(b"/")
+    return source.decode(), int(part)
+
+
+def met_key(account: str, item: bytes) -> bytes:
+    """Return the key of the note under which user an item is. No user has an empty key."""
+    return user_prefix(account, "") + _MET_PIECE + item
+
+
+def is_met_key(key: bytes) -> bool:
+    """Tell notes of where an item is from all other records."""
+    _, user_key, piece = key.split(b"\0", 2)
+    return not user_key and piece[:1] == _MET_PIECE
+
+
+class Alias(msgspec.Struct, array_like=True, frozen=True):
+    """Where a user is found whose names were joined to another's."""
+
+    key: str
+    """The user key to ask next. It comes before this one in ``metering.identity.key_order``."""
+    joins: int = 0
+    """How often another user was joined by way of this key."""
+
+
+_decode_alias = msgspec.msgpack.Decoder(Alias).decode
+
+
+def encode_alias(alias: Alias) -> bytes:
+    """Return the head record of a key that stands for another."""
+    return _ALIAS_TAG + _encode(alias)
+
+
+def alias_of(head_record: bytes | None) -> Alias | None:
+    """Return where a head record refers to, None if it is a user's own."""
+    return (
+        _decode_alias(head_record[1:]) if head_record is not None and head_record[:1] == _ALIAS_TAG else None
+    )
 
 
 def split_key(key: bytes) -> tuple[str, str]:
@@ -104,7 +164,7 @@ def _bucket_key(prefix: bytes, bits: int, index: int) -> bytes:
 class UserRecord:
     """A user's stored form: knows which pieces were read and writes back only what changed."""
 
-    __slots__ = ("_buckets", "bits", "prefix", "user")
+    __slots__ = ("_buckets", "alias", "bits", "prefix", "user")
 
     def __init__(
         self, prefix: bytes, stored: bytes | None, read: Callable[[list[bytes]], list[bytes | None]]
@@ -121,13 +181,16 @@ class UserRecord:
         self.user = User()
         self._buckets: dict[int, Bucket] = {}
         """While ``bits`` > 0: the user's items by bucket, the same objects as in ``user``."""
-        if stored is None:
+        self.alias = alias_of(stored)
+        """Where the user is now, if not here: then there is no state."""
+        if stored is None or self.alias is not None:
             return
         decoded = _decode_head(stored)
         if decoded.layout != LAYOUT_VERSION:
             raise ValueError(f"user record of layout {decoded.layout}; this version reads {LAYOUT_VERSION}")
         self.bits = decoded.bits
         self.user.head = decoded.head
+        name_from_key(decoded.head, split_key(head_key(prefix))[1])
         self._take(decoded.bucket)
         if self.bits:
             keys = [_bucket_key(prefix, self.bits, index) for index in range(1 << self.bits)]
@@ -207,6 +270,14 @@ class UserRecord:
     def _encoded(self, index: int) -> bytes | None:
         bucket = self._buckets.get(index)
         return _encode(bucket) if bucket and (bucket.messages or bucket.incoming) else None
+
+    def moved_to(self, alias: Alias | None) -> Writes:
+        """Leave nothing here but a reference to another key, or nothing at all; return the writes for it."""
+        result = self.removal()
+        if alias is not None:
+            result[head_key(self.prefix)] = encode_alias(alias)
+        self.alias, self.user, self.bits, self._buckets = alias, User(), 0, {}
+        return result
 
     def removal(self) -> Writes:
         """Return the writes that remove the user's head and buckets."""

@@ -1,8 +1,9 @@
-"""All state of one user of one account, and what it contributes to the totals.
+"""All state of one user of one account, and what it contributes to the totals if it is one person.
 
 ``contribution(user)`` is a pure function of the state; what an event changes is the difference of two contributions
-(design decision 1). Everything before ``folded_until`` is represented by checkpoints and folded activity; items
-(messages and incoming messages) stay longer, because late statuses still restate their own rows.
+(design decision 1). A user whose names may be those of several persons is taken apart by ``metering.household``.
+Everything before ``folded_until`` is represented by checkpoints and folded activity; items (messages and incoming
+messages) stay longer, because late statuses still restate their own rows.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
-
-import msgspec
 
 from metering.calendar import Calendar, month_of_day
 from metering.conversations import (
@@ -28,6 +27,8 @@ from metering.conversations import (
     Scan,
     scan,
 )
+from metering.head import FoldedActivity, Head
+from metering.identity import deciding_profile, phone_of
 from metering.rules import ATTRIBUTE_SECONDS, WINDOW_SECONDS, RegimeRow, Regimes
 from metering.state import (
     CATEGORY_BY_CODE,
@@ -37,6 +38,8 @@ from metering.state import (
     Incoming,
     Message,
     earliest,
+    incoming_mentions,
+    mentions_of,
     word_says_billable,
 )
 from schemas.events import TEMPLATE_CATEGORIES
@@ -49,26 +52,6 @@ CONVERSATION_TYPE = {"marketing_lite": "marketing", "": UNKNOWN_TYPE, "referral_
 """Folding of template categories into conversation types; the others name their type themselves."""
 
 
-class FoldedActivity(msgspec.Struct, array_like=True, gc=False):
-    """Activity of a month, before the fold, on one number and country: first times, 0 = none."""
-
-    month: int
-    number: int
-    country: str
-    incoming_at: int = 0
-    delivered_at: int = 0
-
-
-class Head(msgspec.Struct, array_like=True, gc=False):
-    """What every user has, whatever the number of messages. Field order is the storage format."""
-
-    folded_until: int = 0
-    numbers: list[str] = []
-    checkpoints: dict[int, Checkpoint] = {}
-    """By index of the number."""
-    activity: list[FoldedActivity] = []
-
-
 @dataclass(slots=True)
 class User:
     """One user's state, decoded."""
@@ -76,12 +59,6 @@ class User:
     head: Head = field(default_factory=Head)
     messages: dict[bytes, Message] = field(default_factory=dict)
     incoming: dict[bytes, Incoming] = field(default_factory=dict)
-
-    def number_index(self, number: str) -> int:
-        """Return the index of a business number, adding it when it is new."""
-        if number not in self.head.numbers:
-            self.head.numbers.append(number)
-        return self.head.numbers.index(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +214,9 @@ def view_number(user: User, number: int, rules: AccountRules, until: int = 1 << 
 
 
 def contribution(user: User, rules: AccountRules) -> dict[RowKey, int]:
-    """Return everything the user adds to the totals, from the state alone.
+    """Return everything one person adds to the totals, from the state alone.
 
-    This is the definition; ``metering.meter`` takes short cuts that must come to the same.
+    This is the definition; ``metering.evaluation`` takes short cuts that must come to the same.
     """
     result: dict[RowKey, int] = {}
     views = {number: view_number(user, number, rules) for number in range(len(user.head.numbers))}
@@ -319,14 +296,21 @@ def conversation_keys(
 def unfolded_activity(user: User, calendar: Calendar, until: int = 1 << 62) -> Iterator[FoldedActivity]:
     """Yield the activity of items not folded yet, one entry per item."""
     since = user.head.folded_until
+
     for entry in user.incoming.values():
-        if since <= entry.at < until:
-            yield FoldedActivity(calendar.month(entry.at), entry.number, entry.country, incoming_at=entry.at)
+        at = entry.at
+        if since <= at < until:
+            named = incoming_mentions(entry)
+            by = (deciding_profile(user.head, named), phone_of(user.head, named))
+            yield FoldedActivity(calendar.month(at), entry.number, entry.country, at, 0, *by)
     for message in user.messages.values():
         at = message.delivered_at
         if at and since <= at < until:
-            country = country_until(message, at + ATTRIBUTE_SECONDS)
-            yield FoldedActivity(calendar.month(at), message.number, country, delivered_at=at)
+            limit, mentions = at + ATTRIBUTE_SECONDS, mentions_of(message)
+            settled = [mention for mention in mentions if mention[0] <= limit]
+            by = (deciding_profile(user.head, mentions), phone_of(user.head, settled))
+            country = country_until(message, limit)
+            yield FoldedActivity(calendar.month(at), message.number, country, 0, at, *by)
 
 
 def activity_keys(user: User, calendar: Calendar) -> Iterator[RowKey]:

@@ -68,7 +68,7 @@ class Metrics:
     def _worker(self) -> None:
         self.late = self._counter("late", "Events before their account's cut, set aside.")
         self.duplicates = self._counter("duplicates", "Events that had been counted before.")
-        self.identity_pairs = self._counter("identity_pairs", "Two identities found to be one user.")
+        self._identities()
         self.commits = self._counter("commits", "Atomic commits of a partition.")
         self.commit_seconds = self._histogram(
             "commit_seconds", "Seconds of one atomic commit.", _SECONDS_BUCKETS
@@ -87,6 +87,30 @@ class Metrics:
             "partition_ready",
             "1 if the partition is metered, 0 while it is restored or stopped.",
             "partition",
+        )
+
+    def _identities(self) -> None:
+        self.identity_pairs = self._counter("identity_pairs", "Names found to be those of a known user.")
+        self.identity_moves = self._counter(
+            "identity_moves", "States of linked users that came from another key and were joined."
+        )
+        self.identity_moves_sent = self._gauge(
+            "identity_moves_sent",
+            "States that the partition has given to another key since it exists; less those joined: under way.",
+            "partition",
+        )
+        self.identity_moves_joined = self._gauge(
+            "identity_moves_joined", "States that the partition has joined since it exists.", "partition"
+        )
+        self.identity_refused = self._counter(
+            "identity_refused", "Links that were not made, because too many users share one name."
+        )
+        self.identity_unrestated = self._counter(
+            "identity_unrestated", "Rows that a link came too late for: their days have left the worker."
+        )
+        self.identity_beyond_state = self._counter(
+            "identity_beyond_state",
+            "Joins of users of whom months had been dropped that may count them twice.",
         )
 
     def _flush(self) -> None:

@@ -2,6 +2,9 @@
 
 Owns this format: the field names of metering.md §1, one object or a list of them. Stricter than a provider's
 webhook, because its producer writes our vocabulary: a value outside it is refused, not read as absent.
+
+An event of kind ``identity`` (metering.md §7) says that two user ids are one person. It needs neither number nor
+message id, and fields that describe messages are not read in it.
 """
 
 from __future__ import annotations
@@ -29,9 +32,11 @@ from schemas.events import (
 from schemas.limits import CONVERSATION_ORIGIN_LENGTH_MAX, ERROR_CODE_LIMIT
 from schemas.redact import without_text
 from schemas.refusing import (
+    NOT_NAMED,
     Refused,
     UnparseableBody,
     check_update_limit,
+    is_absent,
     key_text,
     kind_of,
     load_json,
@@ -40,6 +45,7 @@ from schemas.refusing import (
     optional_error_code,
     optional_seconds,
     phone_or_bsuid,
+    replaced_by,
     required_key,
     shown,
 )
@@ -58,6 +64,8 @@ _CATEGORIES: Mapping[str, Category] = {word: word for word in CATEGORIES} | {
 }
 _PRICING_MODELS: Mapping[str, PricingModel] = {word: word for word in get_args(PricingModel)}
 _PRICING_TYPES: Mapping[str, PricingType] = {word: word for word in PRICING_TYPES}
+
+_NOTHING: Mapping[str, object] = {}
 
 
 def parse(body: bytes, received_at_ms: int, *, keep_text: bool = False) -> Parsed:
@@ -95,11 +103,12 @@ def _event(update: object, received_at_ms: int) -> Event:
     if not isinstance(update, dict):
         raise Refused("malformed", f"found {kind_of(update)}, expected an event")
     account = required_key(update.get("account"), "account", "no_account")
-    number = required_key(update.get("number"), "number", "no_number")
+    number = _message_key(update, "number", "no_number")
     kind = _kind(update.get("kind"))
-    message_id = required_key(update.get("message_id"), "message_id", "no_message_id")
+    message_id = _message_key(update, "message_id", "no_message_id")
     occurred_at = occurred_seconds(update.get("occurred_at"), "occurred_at", received_at_ms)
     phone, bsuid, parent = _user(update)
+    words = update if kind != "identity" else _NOTHING
     return Event(
         provider=_word(update, "provider", _PROVIDERS) or "canonical",
         account=account,
@@ -112,21 +121,34 @@ def _event(update: object, received_at_ms: int) -> Event:
         user_phone=phone,
         user_bsuid=bsuid,
         user_parent_bsuid=parent,
-        participant=key_text(update.get("participant"), "participant"),
+        participant=key_text(words.get("participant"), "participant"),
         number_display=key_text(update.get("number_display"), "number_display"),
-        category=_word(update, "category", _CATEGORIES),
-        template=_boolean(update, "template"),
-        pricing_model=_word(update, "pricing_model", _PRICING_MODELS),
-        pricing_type=_word(update, "pricing_type", _PRICING_TYPES),
-        billable=_boolean(update, "billable"),
-        conversation_id=key_text(update.get("conversation_id"), "conversation_id"),
-        conversation_origin=_conversation_origin(update.get("conversation_origin")),
+        category=_word(words, "category", _CATEGORIES),
+        template=_boolean(words, "template"),
+        pricing_model=_word(words, "pricing_model", _PRICING_MODELS),
+        pricing_type=_word(words, "pricing_type", _PRICING_TYPES),
+        billable=_boolean(words, "billable"),
+        conversation_id=key_text(words.get("conversation_id"), "conversation_id"),
+        conversation_origin=_conversation_origin(words.get("conversation_origin")),
         conversation_expires_at=optional_seconds(
-            update.get("conversation_expires_at"), "conversation_expires_at"
+            words.get("conversation_expires_at"), "conversation_expires_at"
         ),
-        referral=_boolean(update, "referral") or False,
-        error_code=_error_code(update.get("error_code")),
+        referral=_boolean(words, "referral") or False,
+        error_code=_error_code(words.get("error_code")),
+        user_previous_bsuid=_previous_bsuid(update, bsuid) if kind == "identity" else None,
     )
+
+
+def _previous_bsuid(update: Mapping[str, object], current: str | None) -> str:
+    previous = key_text(update.get("user_previous_bsuid"), "user_previous_bsuid")
+    return replaced_by(previous, current, ("user_previous_bsuid", "user_bsuid"))[0]
+
+
+def _message_key(update: Mapping[str, object], name: str, reason: str) -> str:
+    """Return a key that every event of a message must have, and an identity event need not."""
+    if update.get("kind") == "identity" and is_absent(update.get(name)):
+        return NOT_NAMED
+    return required_key(update.get(name), name, reason)
 
 
 def _kind(word: object) -> Kind:

@@ -5,6 +5,7 @@ A record in the ``events`` topic starts with one byte that says what it is:
 ========  ==========================================================================
 ``0x01``  batch: MessagePack list of array-like ``Event`` (what gateway and normaliser write)
 ``0x02``  control: MessagePack array-like ``Control`` (backfill holds)
+``0x03``  what partitions tell each other about linked users (``schemas.parcels``)
 ``{``     one canonical event as JSON, from a producer of one's own
 ========  ==========================================================================
 
@@ -30,7 +31,7 @@ JSON_TAG = 0x7B
 
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(list[Event])
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises on bytes that are no record: half of a surrogate pair and nesting without end, too."""
 
 
@@ -72,11 +73,12 @@ def decode_batch(record: bytes) -> list[Event]:
 
     Raises:
         UnreadableRecord: the bytes after the tag are not a list of events, or one of these is outside the limits that
-            parsers keep: without a user, from the future of its receiver, before 2009, too long, out of range.
+            parsers keep: without a user (an identity update: without two ids), from the future of its receiver,
+            before 2009, too long, out of range.
     """
     try:
         events = _batch_decoder.decode(memoryview(record)[1:])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UnreadableRecord(f"batch record: {error}") from error
     for position, event in enumerate(events):
         fault = _fault_of(event)
@@ -90,12 +92,29 @@ def _fault_of(event: Event) -> str | None:
     # Stored keys are parts with NUL between them.
     if "\0" in f"{event.account}{event.number}{event.message_id}{event.user_phone}{event.user_bsuid}":
         return "holds a NUL character in a key"
+    if event.kind == "identity" or event.user_previous_bsuid is not None:
+        fault = _identity_fault_of(event)
+        if fault is not None:
+            return fault
     if event.participant is not None and "\0" in event.participant:
         return "holds a NUL character in its participant"
     if event.user_phone is None and event.user_bsuid is None:
         return "neither a phone nor a user id"
     if (event.occurred_at - FUTURE_TOLERANCE_SECONDS) * 1000 > event.received_at:
         return f"occurred at {event.occurred_at} s, more than 5 minutes after {event.received_at} ms"
+    return None
+
+
+def _identity_fault_of(event: Event) -> str | None:
+    """Return what is wrong with the ids of an event that is an identity update, or names a previous id."""
+    if "\0" in f"{event.user_previous_bsuid}":
+        return "holds a NUL character in its previous user id"
+    if event.kind != "identity":
+        return None
+    if event.user_bsuid is None or event.user_previous_bsuid is None:
+        return "an identity update without both user ids"
+    if event.user_bsuid == event.user_previous_bsuid:
+        return "an identity update from a user id to the same"
     return None
 
 
@@ -107,7 +126,7 @@ def decode_control(record: bytes) -> Control:
     """
     try:
         control = _control_decoder.decode(memoryview(record)[1:])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UnreadableRecord(f"control record: {error}") from error
     if "\0" in control.account:
         raise UnreadableRecord("control record: holds a NUL character in its account")

@@ -7,8 +7,8 @@ A record is one JSON object::
     {"reason": "no_time", "detail": "...", "account": "9001", "received_at": 1793577600123, "source": "gateway",
      "payload": {...}}
 
-A payload that is not JSON stands in ``payload_base64`` instead. New fields may be added; readers skip what they do
-not know.
+A payload that is not JSON, or has white space around it, stands in ``payload_base64`` instead. New fields may be
+added; readers skip what they do not know.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def encode_dead_letter(letter: DeadLetter) -> bytes:
         "received_at": letter.received_at,
         "source": letter.source,
     }
-    if _is_json(letter.payload):
+    if _is_bare_json(letter.payload):
         record["payload"] = orjson.Fragment(letter.payload)
     else:
         record["payload_base64"] = b64encode(letter.payload).decode()
@@ -98,7 +98,10 @@ def decode_dead_letter(record: bytes) -> DeadLetter:
     )
 
 
-def _is_json(payload: bytes) -> bool:
+def _is_bare_json(payload: bytes) -> bool:
+    """Tell whether a payload is JSON without white space around it, which would be lost inside the record."""
+    if payload != payload.strip():
+        return False
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError:

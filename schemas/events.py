@@ -22,7 +22,8 @@ from schemas.limits import (
 )
 
 Provider = Literal["meta", "edna", "netcore", "canonical"]
-Kind = Literal["sent", "delivered", "read", "failed", "incoming"]
+Kind = Literal["sent", "delivered", "read", "failed", "incoming", "identity"]
+"""``identity`` is no message: it says that two user ids are one person (metering.md §7)."""
 Category = Literal[
     "authentication",
     "authentication_international",
@@ -96,6 +97,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """UTC seconds."""
     referral: bool = False
     error_code: _ErrorCode | None = None
+    user_previous_bsuid: Key | None = None
+    """Only of kind ``identity``: the user id that ``user_bsuid`` replaces."""
 
     @property
     def user_key(self) -> str:

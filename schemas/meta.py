@@ -3,12 +3,14 @@
 Owns the envelope (``entry[].changes[]``), what is ignored by name, and how a refused update is wrapped so that it can
 be replayed. Does not own single updates (``schemas.meta_updates``), signatures or durability (gateway).
 
-What counts as one update, exactly once each: an element of ``statuses[]`` or ``messages[]``; a ``messages`` change
-without any; a change of another field; and whatever stands where an entry, a change or one of the two lists should.
+What counts as one update, exactly once each: an element of ``statuses[]`` or ``messages[]`` of a ``messages`` change,
+or of ``user_id_update[]`` of a change of that name; such a change without any; a change of another field; and whatever
+stands where an entry, a change or one of the lists should.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -16,6 +18,7 @@ import orjson
 from schemas.events import Event, Parsed, Refusal
 from schemas.limits import KEY_LENGTH_MAX
 from schemas.meta_contacts import Contacts, ListName
+from schemas.meta_identities import names_two_ids, system_event, update_event
 from schemas.meta_updates import Origin, incoming_event, status_event
 from schemas.redact import without_text
 from schemas.refusing import (
@@ -40,10 +43,16 @@ IGNORED_FIELDS: frozenset[str] = frozenset(
         "message_template_status_update", "messaging_handovers", "partner_solutions", "payment_configuration_update",
         "phone_number_name_update", "phone_number_quality_update", "security", "smb_app_state_sync",
         "smb_message_echoes", "standby", "template_category_update", "template_correct_category_detection",
-        "tracking_events", "user_id_update", "user_preferences",
+        "tracking_events", "user_preferences",
     }
 )  # fmt: skip
 """Change fields that are known and not metered. Names become metric labels, so all others are ``field:other``."""
+
+_LISTS: Mapping[str, tuple[ListName, ...]] = {
+    "messages": ("statuses", "messages"),
+    "user_id_update": ("user_id_update",),
+}
+"""The change fields that are read, and the lists of updates in them."""
 
 _IGNORED_STATUSES = {"deleted": "status:deleted", "warning": "status:warning"}
 
@@ -60,8 +69,9 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Change:
-    """What all updates of one ``messages`` change share, and how it was written."""
+    """What all updates of one change share, and how it was written."""
 
+    field: str
     origin: Origin
     entry_id: object
     value: dict[str, object]
@@ -111,28 +121,26 @@ def _read_change(reading: _Reading, entry_id: object, change: object) -> None:
     if not isinstance(change, dict) or not isinstance(field, str):
         _refuse_change(reading, entry_id, change, f"field: found {kind_of(field)}, expected a string")
         return
-    if field != "messages":
+    if field not in _LISTS:
         reading.parsed.ignored.append(field if field in IGNORED_FIELDS else "field:other")
         return
     value = change.get("value")
     if not isinstance(value, dict):
         _refuse_change(reading, entry_id, change, f"value: found {kind_of(value)}, expected an object")
         return
-    _read_messages(reading, entry_id, value)
+    _read_value(reading, entry_id, field, value)
 
 
-def _read_messages(reading: _Reading, entry_id: object, value: dict[str, object]) -> None:
-    """Read the value of one ``messages`` change: outgoing statuses, incoming messages, or only errors."""
-    statuses, messages = value.get("statuses"), value.get("messages")
-    if not _holds_updates(statuses) and not _holds_updates(messages):
+def _read_value(reading: _Reading, entry_id: object, field: str, value: dict[str, object]) -> None:
+    """Read the value of one change: one or two lists of updates, or only errors."""
+    names = [name for name in _LISTS[field] if _holds_updates(value.get(name))]
+    if not names:
         reading.parsed.ignored.append("value:errors" if value.get("errors") else "value:empty")
         return
     origin = Origin.of(entry_id, value.get("metadata"), reading.received_at_ms)
-    change = _Change(origin, entry_id, value)
-    if _holds_updates(statuses):
-        _read_list(reading, change, "statuses", statuses)
-    if _holds_updates(messages):
-        _read_list(reading, change, "messages", messages)
+    change = _Change(field, origin, entry_id, value)
+    for name in names:
+        _read_list(reading, change, name, value[name])
 
 
 def _holds_updates(updates: object) -> bool:
@@ -144,37 +152,53 @@ def _read_list(reading: _Reading, change: _Change, name: ListName, updates: obje
         refused = Refused("malformed", f"{name}: found {kind_of(updates)}, expected a list")
         _refuse_update(reading, change, name, updates, refused)
         return
-    parsed, contacts = reading.parsed, Contacts(change.value.get("contacts"), name, updates)
+    # Identity updates name their person themselves.
+    listed = change.value.get("contacts") if name != "user_id_update" else None
+    parsed, contacts = reading.parsed, Contacts(listed, name, updates)
     check_update_limit(parsed, len(updates), UPDATES_PER_BODY_MAX)
-    ignored_as = _ignored_status if name == "statuses" else _ignored_message
-    to_event = status_event if name == "statuses" else incoming_event
     for update in updates:
         if not isinstance(update, dict):
             refused = Refused("malformed", f"{name}[]: found {kind_of(update)}, expected an object")
             _refuse_update(reading, change, name, [update], refused)
             continue
-        ignored = ignored_as(update)
+        ignored = _ignored_as(name, update)
         if ignored is not None:
             parsed.ignored.append(ignored)
             continue
         try:
-            event: Event = to_event(update, change.origin, contacts)
+            event = _event_of(name, update, change.origin, contacts)
         except Refused as error:
             _refuse_update(reading, change, name, [update], error, contacts.of(update))
         else:
             parsed.events.append(event)
 
 
-def _ignored_status(status: dict[str, object]) -> str | None:
-    """Return the name under which a status is ignored; payments have a life of their own, `failed` included."""
-    if status.get("type") == "payment":
+def _ignored_as(name: ListName, update: dict[str, object]) -> str | None:
+    """Return the name under which an update is ignored; payments have a life of their own, `failed` included."""
+    kind = update.get("type")
+    if name == "messages":
+        return "message:system" if kind == "system" and not names_two_ids(update) else None
+    if name != "statuses":
+        return None
+    if kind == "payment":
         return "status:payment"
-    word = status.get("status")
+    word = update.get("status")
     return _IGNORED_STATUSES.get(word) if isinstance(word, str) else None
 
 
-def _ignored_message(message: dict[str, object]) -> str | None:
-    return "message:system" if message.get("type") == "system" else None
+def _event_of(name: ListName, update: dict[str, object], origin: Origin, contacts: Contacts) -> Event:
+    """Return the event of an update.
+
+    Raises:
+        Refused: it cannot be used.
+    """
+    if name == "statuses":
+        return status_event(update, origin, contacts)
+    if name == "user_id_update":
+        return update_event(update, origin)
+    if update.get("type") == "system":
+        return system_event(update, origin)
+    return incoming_event(update, origin, contacts)
 
 
 def _refuse_update(
@@ -196,7 +220,7 @@ def _refuse_update(
     if contact is not None:
         value["contacts"] = [_small_copy(contact, ("wa_id", "user_id", "parent_user_id"))]
     value[name] = _redacted(reading, updates)
-    entry = {"id": _small(change.entry_id), "changes": [{"field": "messages", "value": value}]}
+    entry = {"id": _small(change.entry_id), "changes": [{"field": change.field, "value": value}]}
     _add_refusal(reading, refused, entry, change.origin.account or "")
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from schemas.refusing import Refused, is_absent, key_text, phone_or_bsuid
 
-ListName = Literal["statuses", "messages"]
+ListName = Literal["statuses", "messages", "user_id_update"]
 Peer = tuple[str | None, str | None]
 """Phone and BSUID under which an update or a contact names a person."""
 

@@ -78,12 +78,15 @@ class Origin:
             origin.fault = (refused.reason, refused.detail)
         return origin
 
-    def identified(self) -> tuple[str, str]:
-        """Return account and number.
+    def identified(self, number_if_absent: str | None = None) -> tuple[str, str]:
+        """Return account and number, or what is given in place of a number that is missing.
 
         Raises:
             Refused: one of the two is missing or unusable.
         """
+        is_only_absent = self.fault is not None and self.fault[0] == "no_number"
+        if self.account is not None and number_if_absent is not None and is_only_absent:
+            return self.account, number_if_absent
         if self.fault is not None or self.account is None or self.number is None:
             raise Refused(*(self.fault or ("no_account", "account and number are missing")))
         return self.account, self.number
@@ -103,9 +106,9 @@ def status_event(status: Mapping[str, object], origin: Origin, contacts: Contact
     message_id = required_key(status.get("id"), "id", "no_message_id")
     occurred_at = occurred_seconds(status.get("timestamp"), "timestamp", origin.received_at_ms)
     participant, (phone, bsuid, parent) = _recipient(status, contacts)
-    pricing, conversation = _object(status, "pricing"), _object(status, "conversation")
+    pricing, conversation = object_in(status, "pricing"), object_in(status, "conversation")
     conversation_origin = _description(
-        _object(conversation, "origin").get("type"),
+        object_in(conversation, "origin").get("type"),
         "conversation.origin.type",
         CONVERSATION_ORIGIN_LENGTH_MAX,
     )
@@ -158,7 +161,7 @@ def incoming_event(message: Mapping[str, object], origin: Origin, contacts: Cont
         user_bsuid=bsuid,
         user_parent_bsuid=parent,
         number_display=origin.number_display,
-        referral=bool(_object(message, "referral")),
+        referral=bool(object_in(message, "referral")),
     )
 
 
@@ -228,7 +231,8 @@ def _identified(user: User, fields: UserFields) -> User:
     return user
 
 
-def _object(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
+def object_in(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """Return the object that a field holds; one without fields if it holds none."""
     value = fields.get(name)
     return value if isinstance(value, dict) else _NOTHING
 

@@ -38,6 +38,9 @@ _KEPT = frozenset(Event.__struct_fields__) | {
     "type",
     "wa_id",
 }
+_REPLACED = frozenset({"user_id", "parent_user_id"})
+_PREVIOUS_AND_CURRENT = frozenset({"previous", "current"})
+"""In an identity update the ids above are objects of two. By their own names the two could be anything."""
 _KEPT_ENDINGS = (
     "_id",
     "_ids",
@@ -74,7 +77,10 @@ def _copy(value: object, key: str, keep: _Keep, depth: int) -> object:
     if isinstance(value, dict):
         if depth >= _DEPTH_MAX:
             return None
-        return {name: _copy(item, name, _keep_below(name, keep), depth + 1) for name, item in value.items()}
+        return {
+            name: _copy(item, _judged_as(name, key), _keep_below(name, keep), depth + 1)
+            for name, item in value.items()
+        }
     if isinstance(value, list):
         return [_copy(item, key, keep, depth + 1) for item in value] if depth < _DEPTH_MAX else None
     if isinstance(value, str):
@@ -82,6 +88,10 @@ def _copy(value: object, key: str, keep: _Keep, depth: int) -> object:
     if keep is _Keep.NONE and isinstance(value, int | float) and not isinstance(value, bool):
         return 0
     return value
+
+
+def _judged_as(name: str, parent: str) -> str:
+    return parent if parent in _REPLACED and name in _PREVIOUS_AND_CURRENT else name
 
 
 def _keep_below(name: str, keep: _Keep) -> _Keep:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import UnionType
+from typing import Final
 
 import orjson
 
@@ -25,6 +26,9 @@ from schemas.limits import (
     PHONE_DIGITS_MIN,
     TIMESTAMP_LIMIT,
 )
+
+NOT_NAMED: Final = "identity"
+"""Number and message id of an identity event that names none: events always have both, this kind needs neither."""
 
 BSUID_PATTERN = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 
@@ -147,6 +151,20 @@ def required_key(value: object, name: str, reason: str) -> str:
     if text is None:
         raise Refused(reason, f"{name} is missing")
     return text
+
+
+def replaced_by(previous: str | None, current: str | None, names: tuple[str, str]) -> tuple[str, str]:
+    """Return the previous and the current id of an identity update; ``names`` are those of the two fields.
+
+    Raises:
+        Refused: ``no_user`` if one of the two is missing, ``invalid_field`` if they are the same.
+    """
+    if previous is None or current is None:
+        missing = names[0] if previous is None else names[1]
+        raise Refused("no_user", f"{missing} is missing: an identity update names two user ids")
+    if previous == current:
+        raise Refused("invalid_field", f"{names[0]}: found {shown(previous)}, which is {names[1]} as well")
+    return previous, current
 
 
 def phone_text(value: object, name: str) -> str | None:

@@ -91,7 +91,10 @@ FAMILIES: Final[dict[Family, FamilySchema]] = {
             ("count",),
         ),
         # day = day of the first activity in its month; number "" = the whole account; country "" = all countries;
-        # rule: "any" (incoming or delivered), "both" (incoming and delivered).
+        # rule: "any" (incoming or delivered), "both" (incoming and delivered), "phones": by how much the phones
+        # of those active under "any" exceed the people, also negative; no row = as many. So the phones of a month
+        # are the sum over "any" and "phones" (metering.md §7). Only sums over whole months mean anything there: a
+        # correction stands on some day of its month.
         FamilySchema(
             Family.ACTIVE_USERS,
             "active_users",

@@ -35,14 +35,25 @@ _BUCKET_SECONDS = HOUR_SECONDS
 
 STATUSES = 0
 MESSAGES = 1
-WHOLE_CHANGE = 2
+LONE_STATUSES = 2
+LONE_MESSAGES = 3
+WHOLE_CHANGE = 4
+
+LONE = LONE_STATUSES - STATUSES
+"""From the route of updates that may share a change to that of updates that may share only a body."""
+
+_PARTS = (STATUSES, MESSAGES, LONE_STATUSES, LONE_MESSAGES, WHOLE_CHANGE)
+_LISTS = {LONE_STATUSES: "statuses", LONE_MESSAGES: "messages", STATUSES: "statuses", MESSAGES: "messages"}
 
 Update = tuple[float, int, str, str]
 """Arrival (UTC seconds), route, entry of ``contacts[]`` ("" = none), entry of the list. Plain: millions wait."""
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where updates that may share one change go; ``WHOLE_CHANGE`` updates are complete changes and stay alone."""
+    """Where updates go that may share one change.
+
+    Those of the ``LONE`` parts only share a body; ``WHOLE_CHANGE`` updates are complete changes and stay alone.
+    """
 
     account: Account
     number: BusinessNumber
@@ -58,12 +69,14 @@ class Routes:
             Route(account, number, part)
             for account in accounts
             for number in account.numbers
-            for part in (STATUSES, MESSAGES, WHOLE_CHANGE)
+            for part in _PARTS
         ]
-        self._base = {self._routes[index].number.number_id: index for index in range(0, len(self._routes), 3)}
+        self._base = {
+            self._routes[index].number.number_id: index for index in range(0, len(self._routes), len(_PARTS))
+        }
 
     def base(self, number: BusinessNumber) -> int:
-        """Return the number of the ``STATUSES`` route; add ``MESSAGES`` or ``WHOLE_CHANGE`` for the others."""
+        """Return the number of the ``STATUSES`` route; add a part for the others."""
         return self._base[number.number_id]
 
     def __getitem__(self, route: int) -> Route:
@@ -71,19 +84,21 @@ class Routes:
         return self._routes[route]
 
     def body(self, batches: Iterable[tuple[int, list[Update]]]) -> bytes:
-        """Return one body with the updates of one or more routes of one account, a change for each."""
+        """Return one body with the updates of one or more routes of one account, in as few changes as they may."""
         changes: list[str] = []
         account = None
         for index, updates in batches:
             route = self._routes[index]
             assert account is None or account is route.account
             account = route.account
-            items = [update[3] for update in updates]
             if route.part == WHOLE_CHANGE:
-                changes += items
+                changes += [update[3] for update in updates]
                 continue
-            list_name = "statuses" if route.part == STATUSES else "messages"
-            changes.append(messages_change(route.number, list_name, (update[2] for update in updates), items))
+            list_name = _LISTS[route.part]
+            shares = [updates] if route.part < LONE else [[update] for update in updates]
+            for share in shares:
+                people, items = (update[2] for update in share), [update[3] for update in share]
+                changes.append(messages_change(route.number, list_name, people, items))
         assert account is not None
         return body(account, changes)
 
@@ -99,9 +114,9 @@ class Arrivals:
         self.late = 0
         """First copies that arrive more than an hour after they happened."""
 
-    def add(self, at: int, route: int, contact: str, item: str) -> None:
-        """Send an update that happened at ``at``, once or (rarely) twice."""
-        self._put(at + self._lag(), route, contact, item)
+    def add(self, at: int, route: int, contact: str, item: str, *, is_late: bool = False) -> None:
+        """Send an update that happened at ``at``, once or (rarely) twice; the first copy ``is_late`` for sure."""
+        self._put(at + (self._retry_lag() if is_late else self._lag()), route, contact, item)
         if self._random() < _DUPLICATE_SHARE:
             self.duplicates += 1
             self._put(at + self._between(1, RETRY_SECONDS_MAX), route, contact, item)
@@ -125,6 +140,9 @@ class Arrivals:
             return self._between(3, 90)
         if kind < _SLOW_SHARE + _SLOWER_SHARE:
             return self._between(90, HOUR_SECONDS)
+        return self._retry_lag()
+
+    def _retry_lag(self) -> float:
         self.late += 1
         return self._between(HOUR_SECONDS, RETRY_SECONDS_MAX)
 

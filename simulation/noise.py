@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 
-from simulation.arrivals import MESSAGES, STATUSES, WHOLE_CHANGE, Arrivals, Routes
+from simulation.arrivals import LONE, MESSAGES, STATUSES, WHOLE_CHANGE, Arrivals, Routes
 from simulation.render import Voice, account_change, incoming_json, messages_change, preferences_change
-from simulation.world import DAY_SECONDS, Account, BusinessNumber, Contact, Incoming
+from simulation.world import DAY_SECONDS, Account, BusinessNumber, Contact, Identity, Incoming
 
 _DELETED_SHARE = 0.004
 _SYSTEM_SHARE = 0.01
@@ -56,24 +56,27 @@ class Noise:
                 month = datetime.fromtimestamp(at, UTC).strftime("%Y-%m")
                 self._arrivals.add(at, route, "", account_change(at, month))
 
-    def contact(self, contact: Contact, voice: Voice) -> None:
+    def contact(self, contact: Contact, voice_of: Callable[[Identity], Voice]) -> None:
         """Add what is not metered around one contact, at times when something of it happened."""
         for thread in contact.threads:
             base = self._routes.base(thread.number)
+            lone = LONE if contact.is_varied else 0
             for outgoing in thread.outgoing:
                 if self._random() < _DELETED_SHARE:
-                    at = outgoing.statuses[-1].at
+                    last = outgoing.statuses[-1]
+                    at, voice = last.at, voice_of(last.shown or contact.identity)
                     item = f'{{"id":"{outgoing.message_id}","status":"deleted","timestamp":"{at}",{voice.recipient}}}'
-                    self._arrivals.add(at, base + STATUSES, voice.status_contact, item)
+                    self._arrivals.add(at, base + STATUSES + lone, voice.status_contact, item)
             if not thread.incoming:
                 continue
             at = thread.incoming[-1].at
+            who = thread.incoming[-1].shown or contact.identity
+            voice = voice_of(who)
             if self._random() < _SYSTEM_SHARE:
                 system = incoming_json(voice, Incoming(self._next_message_id(), at, "system"))
-                self._arrivals.add(at, base + MESSAGES, voice.contact, system)
-            phone = contact.identity.phone
-            if phone is not None and self._random() < _PREFERENCES_SHARE:
-                change = preferences_change(thread.number, voice, phone, at)
+                self._arrivals.add(at, base + MESSAGES + lone, voice.contact, system)
+            if who.phone is not None and self._random() < _PREFERENCES_SHARE:
+                change = preferences_change(thread.number, voice, who.phone, at)
                 self._arrivals.add(at, base + WHOLE_CHANGE, "", change)
 
     def bad(self, at: int, number: BusinessNumber, voice: Voice) -> None:

@@ -1,7 +1,8 @@
-"""The users of the simulated world: where they live, and how they appear in webhooks.
+"""The people of the simulated world: where they live, which phones and user ids they have and when.
 
 Every phone number really resolves to its user's country by libphonenumber. Does not own the country rule of the
-product (where a number enters, the product resolves it by itself).
+product (where a number enters, the product resolves it by itself), who becomes what (``simulation.casting``) nor
+what a webhook shows of a person (``simulation.guises``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from bisect import bisect
 from itertools import accumulate
 from random import Random
+from typing import Literal
 
+import msgspec
 import phonenumbers
 
 from simulation.world import Account, Identity
@@ -35,9 +38,16 @@ _SUFFIX_COUNT = 10**_SUFFIX_DIGITS
 # Odd and not a multiple of 5, so that stepping by it visits every suffix once.
 _SUFFIX_STEP = 387_421
 
-_BSUID_SHARE_WITH_PHONE = 0.20
-_BSUID_SHARE_ALONE = 0.10
-_PARENT_SHARE = 0.2
+Manner = Literal["open", "hidden", "revealed", "addressed", "phone", "paired"]
+"""How webhooks name a person:
+
+``open``: by phone and user id, except that a ``failed`` names the phone alone;
+``hidden``: by user id alone;
+``revealed``: so as well, but for some time incoming messages name the phone too;
+``addressed``: by user id alone, but the business writes to the phone, so that a ``failed`` names the phone alone;
+``phone``: by phone alone, as before April 2026;
+``paired``: by phone alone, too, but at some time phone and user id are seen together.
+"""
 
 
 class PhoneBook:
@@ -73,32 +83,44 @@ def draw_country(rng: Random) -> str:
     return _COUNTRIES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
 
 
-class Person:
+class Phase(msgspec.Struct, frozen=True):
+    """A time of life: from ``since`` (UTC seconds) until the next one the person has this phone."""
+
+    since: int
+    country: str
+    phone: str
+
+
+class Person(msgspec.Struct, frozen=True):
     """One human, who may be a user of several accounts."""
 
-    def __init__(self, rng: Random, phone_book: PhoneBook, person_index: int, *, usernames: bool) -> None:
-        """Draw country, phone and manner of appearing.
+    index: int
+    manner: Manner
+    phases: tuple[Phase, ...]
+    """Never empty and in order of time; each has user ids of its own."""
+    begins_at: int
+    ends_at: int
+    """Everything about this person happens in [``begins_at``, ``ends_at``)."""
+    has_parent: bool = False
+    is_heir: bool = False
+    """The first phone was somebody else's: the first webhook of all must say whose it is now."""
+    revealed: tuple[int, int] = (0, 0)
+    """Begin and end of the time in which a ``revealed`` person's phone is shown."""
+    is_told_late: bool = False
+    is_told_twice: bool = False
+    setback_at: int | None = None
+    """When a message to this person fails for certain (its status names the phone alone) and the next one arrives."""
 
-        Without ``usernames`` (before April 2026) everybody appears by phone alone.
-        """
-        self._index = person_index
-        self.country = draw_country(rng)
-        manner = rng.random() if usernames else 1.0
-        self._has_bsuid = manner < _BSUID_SHARE_WITH_PHONE + _BSUID_SHARE_ALONE
-        hidden = manner < _BSUID_SHARE_ALONE
-        self._phone = None if hidden else phone_book.number(self.country)
-        self._has_parent = self._has_bsuid and rng.random() < _PARENT_SHARE
-        self._name = _NAMES[person_index % len(_NAMES)]
+    @property
+    def name(self) -> str:
+        """Return the first name."""
+        return _NAMES[self.index % len(_NAMES)]
 
-    def identity(self, account: Account) -> Identity:
-        """Return how the person appears to ``account``: BSUIDs are never equal across businesses."""
-        if not self._has_bsuid:
-            return Identity(self.country, self._phone, name=self._name)
-        digits = f"{self._index:08d}{account.account_id[-6:]}"
-        return Identity(
-            self.country,
-            self._phone,
-            f"{self.country}.1{digits}",
-            f"{self.country}.ENT.2{digits}" if self._has_parent else None,
-            self._name,
-        )
+    def identity(self, account: Account, phase: int) -> Identity:
+        """Return all there is to show ``account`` in a phase: user ids are never equal across businesses."""
+        country, phone = self.phases[phase].country, self.phases[phase].phone
+        if self.manner == "phone":
+            return Identity(country, phone, name=self.name)
+        digits = f"{phase + 1}{self.index:08d}{account.account_id[-6:]}"
+        parent = f"{country}.ENT.2{digits}" if self.has_parent else None
+        return Identity(country, phone, f"{country}.1{digits}", parent, self.name)

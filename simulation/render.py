@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from simulation.world import Account, BusinessNumber, Identity, Incoming, Said, Status
+from simulation.world import Account, BusinessNumber, Identity, Incoming, Rename, Said, Status
 
 _WIRE_CATEGORY = {"authentication_international": "authentication-international"}
 
@@ -51,7 +51,7 @@ _REFERRAL = (
 
 
 class Voice:
-    """The parts of one contact that repeat on each of its updates, written once."""
+    """The parts that repeat on each update that names a person in one way, written once."""
 
     __slots__ = ("contact", "recipient", "sender", "status_contact")
 
@@ -147,6 +147,31 @@ def preferences_change(number: BusinessNumber, voice: Voice, phone: str, at: int
         f'{{"display_phone_number":"{number.display}","phone_number_id":"{number.number_id}"}},'
         f'"contacts":[{voice.contact}],"user_preferences":[{{"wa_id":"{phone}","detail":"User asked for no more",'
         f'"category":"marketing_messages","value":"stop","timestamp":{at}}}]}}}}'
+    )
+
+
+def user_id_change(number: BusinessNumber, rename: Rename) -> str:
+    """Return a change of field ``user_id_update``."""
+    phone = f'"wa_id":"{rename.phone}"' if rename.phone is not None else ""
+    named = phone or f'"user_id":"{rename.current}"'
+    ids = f'"user_id":{{"previous":"{rename.previous}","current":"{rename.current}"}}'
+    item = _joined((phone, '"detail":"The user id has changed"', ids, f'"timestamp":"{rename.at}"'))
+    return (
+        '{"field":"user_id_update","value":{"messaging_product":"whatsapp","metadata":'
+        f'{{"display_phone_number":"{number.display}","phone_number_id":"{number.number_id}"}},'
+        f'"contacts":[{{"profile":{{"name":"{rename.before.name}"}},{named}}}],'
+        f'"user_id_update":[{{{item}}}]}}}}'
+    )
+
+
+def renamed_json(voice: Voice, message_id: str, rename: Rename) -> str:
+    """Return the entry of ``messages[]`` that says that a user id was replaced; ``voice`` is of the time before."""
+    phone = f',"wa_id":"{rename.phone}"' if rename.phone is not None else ""
+    type_name = "user_changed_number" if phone else "user_changed_user_id"
+    return (
+        f'{{{voice.sender},"id":"{message_id}","timestamp":"{rename.at}","type":"system","system":{{'
+        f'"type":"{type_name}","body":"User changed from {rename.previous} to {rename.current}"{phone},'
+        f'"user_id":"{rename.current}","previous_user_id":"{rename.previous}"}}}}'
     )
 
 

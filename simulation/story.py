@@ -84,6 +84,21 @@ class Storyteller:
             return self._chat(at)
         return self._advertisement(at)
 
+    def setback(self, at: int, *, is_sent: bool) -> Episode:
+        """Return an episode of a message that fails, after it was sent or at once, and a second try that arrives."""
+        failing = [Status("sent", at)] if is_sent else []
+        code = _ERROR_CODES[int(self._random() * len(_ERROR_CODES))]
+        failing.append(Status("failed", at + self._between(1, 600), None, code))
+        again = failing[-1].at + self._between(5, 60)
+        arriving = [Status("sent", again), Status("delivered", again + int(self._random() * 15))]
+        category = self._template()
+        return Episode(
+            [
+                Draft(category, at, Outgoing(self._next_message_id(), failing)),
+                Draft(category, again, Outgoing(self._next_message_id(), arriving)),
+            ]
+        )
+
     def _campaign(self, at: int) -> Episode:
         """The business writes first; some users read and answer."""
         episode = Episode()

@@ -2,7 +2,8 @@
 
 An independent implementation of the metering rules (messages, conversations, incoming, active users) that has it
 easy: it is handed every contact once, with all its messages, and so may simply play each thread from its beginning.
-It reads what was *said* on statuses, never what the story meant. It knows nothing of arrival, repeats or batches.
+A contact is one person, under whatever names: nothing has to be found out about who is who. It reads what was *said*
+on statuses and which phone they showed, never what the story meant. It knows nothing of arrival, repeats or batches.
 
 Owns its own reading of the rules on purpose and shares no code with the product's metering: two implementations
 that agree are worth more than one that is used twice.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,7 +21,7 @@ import msgspec
 from schemas.events import TEMPLATE_CATEGORIES
 from schemas.time_zones import ZoneInfo
 from simulation.accounts import DEFAULT_ZONE
-from simulation.world import DAY_SECONDS, HOUR_SECONDS, Contact, Outgoing, Said, Status, Thread
+from simulation.world import DAY_SECONDS, HOUR_SECONDS, Contact, Identity, Outgoing, Said, Status, Thread
 
 Row = dict[str, str | int | bool | None]
 
@@ -72,16 +73,46 @@ class Ladder(msgspec.Struct):
     free_entry_point: bool
     entry_point_ends: list[int]
     """Ends that were stated by statuses which themselves say free entry point."""
+    country: str
+    phone: str | None
 
 
 class _Conversation(msgspec.Struct):
     type_name: str
+    country: str
     day: str
     opened_at: int
     charged: bool = False
 
     def covers(self, at: int) -> bool:
         return at < self.opened_at + _WINDOW_SECONDS
+
+
+class _Months(msgspec.Struct):
+    """What made one person active, by month: somewhere, or anywhere in an account."""
+
+    received: set[str] = msgspec.field(default_factory=set)
+    delivered: set[str] = msgspec.field(default_factory=set)
+    phones: dict[str, set[str]] = msgspec.field(default_factory=dict)
+
+    def add_phone(self, month: str, phone: str | None) -> None:
+        if phone is not None:
+            self.phones.setdefault(month, set()).add(phone)
+
+    def add(self, other: _Months) -> None:
+        self.received |= other.received
+        self.delivered |= other.delivered
+        for month, phones in other.phones.items():
+            self.phones.setdefault(month, set()).update(phones)
+
+
+class _Active(msgspec.Struct):
+    """The active users of one month and number."""
+
+    people: int = 0
+    people_both: int = 0
+    people_without_phone: int = 0
+    phones: set[str] = msgspec.field(default_factory=set)
 
 
 class Truth:
@@ -94,28 +125,27 @@ class Truth:
         self._usage: dict[_UsageKey, list[int]] = {}
         self._conversations: dict[tuple[str, str, str, str, str], list[int]] = {}
         self._incoming: Counter[tuple[str, str, str, str]] = Counter()
-        self._active: dict[tuple[str, str, str], list[int]] = {}
+        self._active: dict[tuple[str, str, str], _Active] = {}
 
     def add(self, contact: Contact) -> None:
         """Count everything of one contact."""
         account = contact.account.account_id
         calendar = self._calendar(self._zones.get(account, DEFAULT_ZONE))
-        received_anywhere: set[str] = set()
-        delivered_anywhere: set[str] = set()
+        anywhere = _Months()
         for thread in contact.threads:
-            received, delivered = self._add_thread(contact, thread, calendar)
-            self._add_active(account, thread.number.number_id, received, delivered)
-            received_anywhere |= received
-            delivered_anywhere |= delivered
-        self._add_active(account, "", received_anywhere, delivered_anywhere)
+            months = self._add_thread(contact, thread, calendar)
+            self._add_active(account, thread.number.number_id, months)
+            anywhere.add(months)
+        self._add_active(account, "", anywhere)
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, by query and then by keys."""
         for month, account, number in sorted(self._active):
-            mau, mau_both = self._active[month, account, number]
+            active = self._active[month, account, number]
             yield {
                 "query": "active-users", "month": month, "account": account, "number": number,
-                "mau": mau, "mau_both": mau_both,
+                "mau": active.people, "mau_both": active.people_both,
+                "mau_phones": len(active.phones) + active.people_without_phone,
             }  # fmt: skip
         for key in sorted(self._conversations):
             day, account, number, country, type_name = key
@@ -142,36 +172,36 @@ class Truth:
             self._calendars[zone] = LocalCalendar(zone)
         return self._calendars[zone]
 
-    def _add_active(self, account: str, number: str, received: set[str], delivered: set[str]) -> None:
-        for month in received | delivered:
-            counts = self._active.setdefault((month, account, number), [0, 0])
-            counts[0] += 1
-            counts[1] += month in received and month in delivered
+    def _add_active(self, account: str, number: str, months: _Months) -> None:
+        for month in months.received | months.delivered:
+            active = self._active.setdefault((month, account, number), _Active())
+            active.people += 1
+            active.people_both += month in months.received and month in months.delivered
+            phones = months.phones.get(month, ())
+            active.phones.update(phones)
+            active.people_without_phone += not phones
 
-    def _add_thread(
-        self, contact: Contact, thread: Thread, calendar: LocalCalendar
-    ) -> tuple[set[str], set[str]]:
-        """Count one thread; return the months in which the user was received from and delivered to."""
-        account, number, country = (
-            contact.account.account_id,
-            thread.number.number_id,
-            contact.identity.country,
-        )
-        received: set[str] = set()
+    def _add_thread(self, contact: Contact, thread: Thread, calendar: LocalCalendar) -> _Months:
+        """Count one thread; return the months in which the user was active there."""
+        account, number = contact.account.account_id, thread.number.number_id
+        months = _Months()
         for message in thread.incoming:
+            who = message.shown or contact.identity
             day = calendar.day(message.at)
-            self._incoming[day, account, number, country] += 1
-            received.add(day[:7])
-        ladders = [climb(message) for message in thread.outgoing]
-        delivered: set[str] = set()
+            self._incoming[day, account, number, who.country] += 1
+            months.received.add(day[:7])
+            months.add_phone(day[:7], who.phone)
+        ladders = [climb(message, contact.identity) for message in thread.outgoing]
         for ladder in ladders:
-            self._add_usage((account, number, country), ladder, calendar)
+            self._add_usage((account, number, ladder.country), ladder, calendar)
             if ladder.delivered_at is not None:
-                delivered.add(calendar.day(ladder.delivered_at)[:7])
+                month = calendar.day(ladder.delivered_at)[:7]
+                months.delivered.add(month)
+                months.add_phone(month, ladder.phone)
         for conversation in play(thread, ladders, calendar):
-            key = (conversation.day, account, number, country, conversation.type_name)
+            key = (conversation.day, account, number, conversation.country, conversation.type_name)
             self._conversations.setdefault(key, [0, 0])[conversation.charged] += 1
-        return received, delivered
+        return months
 
     def _add_usage(self, place: tuple[str, str, str], ladder: Ladder, calendar: LocalCalendar) -> None:
         times = (
@@ -187,8 +217,8 @@ class Truth:
                 self._usage.setdefault(key, [0] * len(_MEASURES))[measure] += 1
 
 
-def climb(message: Outgoing) -> Ladder:
-    """Return what the statuses of ``message`` come to."""
+def climb(message: Outgoing, usual: Identity) -> Ladder:
+    """Return what the statuses of ``message`` come to; ``usual`` is who they name if they do not say."""
     sent_at = delivered_at = read_at = failed_at = None
     first_at = message.statuses[0].at
     for status in message.statuses:
@@ -219,7 +249,20 @@ def climb(message: Outgoing) -> Ladder:
         _billable(spoken),
         bool(entry_point),
         [said.expires_at for said in entry_point if said.expires_at is not None],
+        *_country_and_phone((status.at, status.shown or usual) for status in message.statuses),
     )
+
+
+def _country_and_phone(named: Iterable[tuple[int, Identity]]) -> tuple[str, str | None]:
+    """Return those of the earliest that names a phone, else of the earliest; alphabetically in the same second."""
+    looks = list(named)
+    if all(who is looks[0][1] for _, who in looks):  # most messages; a generated world has millions
+        return looks[0][1].country, looks[0][1].phone
+    with_phone = [(at, who) for at, who in looks if who.phone is not None] or looks
+    earliest = min(at for at, _ in with_phone)
+    first = [who for at, who in with_phone if at == earliest]
+    phones = [who.phone for who in first if who.phone is not None]
+    return min(who.country for who in first), min(phones, default=None)
 
 
 def _billable(spoken: list[tuple[Status, Said]]) -> bool | None:
@@ -235,12 +278,12 @@ def play(thread: Thread, ladders: list[Ladder], calendar: LocalCalendar) -> list
     """Return the conversations and free entry points of one thread, by playing its deliveries in order."""
     stage = _Stage(thread, calendar)
     deliveries = [(ladder.delivered_at, ladder) for ladder in ladders if ladder.delivered_at is not None]
-    deliveries.sort(key=lambda delivery: (delivery[0], *_rank(delivery[1])))
+    deliveries.sort(key=lambda delivery: (delivery[0], *_rank(delivery[1]), delivery[1].country))
     for at, ladder in deliveries:
         # Only the message that opens a free entry point looks at the others of its second.
         if not stage.inside_entry_point(at) and stage.opens_entry_point(at, ladder):
             ends = [end for other_at, other in deliveries if other_at == at for end in other.entry_point_ends]
-            stage.open_entry_point(at, ends)
+            stage.open_entry_point(at, ladder.country, ends)
         elif not stage.inside_entry_point(at):
             stage.deliver(at, ladder)
     return stage.conversations
@@ -276,13 +319,13 @@ class _Stage:
         straggler = self._entry_point_end is not None and at < self._entry_point_end + _WINDOW_SECONDS
         return ladder.free_entry_point and not straggler
 
-    def open_entry_point(self, at: int, stated_ends: list[int]) -> None:
+    def open_entry_point(self, at: int, country: str, stated_ends: list[int]) -> None:
         stated = min(stated_ends, default=0)
         believable = at < stated <= at + _EXPIRY_SECONDS_MAX
         self._entry_point_opened_at = at
         self._entry_point_end = stated if believable else at + _ENTRY_POINT_SECONDS
         self._open.clear()
-        self.conversations.append(_Conversation("free_entry_point", self._calendar.day(at), at))
+        self.conversations.append(_Conversation("free_entry_point", country, self._calendar.day(at), at))
 
     def deliver(self, at: int, ladder: Ladder) -> None:
         """A message outside of any open free entry point, which opens none."""
@@ -291,15 +334,15 @@ class _Stage:
         self._open = {name: held for name, held in self._open.items() if held.covers(at)}
         if ladder.template:
             type_name = "marketing" if ladder.category == "marketing_lite" else ladder.category
-            conversation = self._open.get(type_name) or self._opened(type_name, at)
+            conversation = self._open.get(type_name) or self._opened(type_name, ladder.country, at)
         elif self._open:
             conversation = min(self._open.values(), key=lambda held: (held.opened_at, held.type_name))
         else:
-            conversation = self._opened("service", at)
+            conversation = self._opened("service", ladder.country, at)
         conversation.charged |= self._is_billable(ladder, at)
 
-    def _opened(self, type_name: str, at: int) -> _Conversation:
-        conversation = _Conversation(type_name, self._calendar.day(at), at)
+    def _opened(self, type_name: str, country: str, at: int) -> _Conversation:
+        conversation = _Conversation(type_name, country, self._calendar.day(at), at)
         self._open[type_name] = conversation
         self.conversations.append(conversation)
         return conversation

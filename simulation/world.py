@@ -35,8 +35,8 @@ class Account(msgspec.Struct, frozen=True):
     """True = the older webhook version (v23), where every message carries a conversation object."""
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """How one person appears towards one account: the same on every event, and always complete."""
+class Identity(msgspec.Struct, frozen=True, cache_hash=True):
+    """How one person appears to one account on a webhook; what is ``None`` is not shown there."""
 
     country: str
     phone: str | None = None
@@ -75,6 +75,8 @@ class Status(msgspec.Struct, gc=False):
     at: int
     said: Said | None = None
     error_code: int = 0
+    shown: Identity | None = None
+    """How the webhook names the user; ``None`` = as the contact usually appears."""
 
 
 class Outgoing(msgspec.Struct):
@@ -91,6 +93,8 @@ class Incoming(msgspec.Struct):
     at: int
     type_name: str = "text"
     referral: bool = False
+    shown: Identity | None = None
+    """How the webhook names the user; ``None`` = as the contact usually appears."""
 
 
 class Thread(msgspec.Struct):
@@ -101,9 +105,29 @@ class Thread(msgspec.Struct):
     incoming: list[Incoming]
 
 
+class Rename(msgspec.Struct, frozen=True):
+    """The provider's word that one user id has replaced another, at UTC seconds."""
+
+    at: int
+    previous: str
+    current: str
+    phone: str | None
+    """The user's phone from then on, where it may be shown."""
+    before: Identity
+    """How the person appeared until then."""
+    is_message: bool = False
+    """Said by a message of type ``system``, as since August 2026; else by a change of field ``user_id_update``."""
+    is_late: bool = False
+    """The webhook arrives hours or days later."""
+
+
 class Contact(msgspec.Struct):
-    """One user of one account, with one thread per business number that the two ever used."""
+    """One person and one account, with one thread per business number that the two ever used."""
 
     account: Account
     identity: Identity
+    """How the person usually appears."""
     threads: list[Thread]
+    renames: list[Rename] = msgspec.field(default_factory=list)
+    is_varied: bool = False
+    """True = appears in so many ways that updates must not share a change: its contacts would complete others."""

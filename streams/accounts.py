@@ -39,6 +39,15 @@ class AccountRecord(msgspec.Struct, array_like=True):
     """Oldest ``occurred_at`` ever admitted; 0 = not known (records written before this was kept)."""
     offsets: CountedOffsets | None = None
     """What the zones meant when the days were counted; None = not known (records written before this was kept)."""
+    asked: int = 0
+    """Instant up to which all partitions are being asked whether state may be forgotten; 0 = nothing is asked."""
+    asked_round: int = 0
+    told: int = 0
+    """The partitions that have answered in this round, as bits."""
+    agreed: int = 0
+    """Instant up to which state may be forgotten."""
+    names_seen: int = 0
+    """Whether messages came that only a phone named (1), and such that only a BSUID named (2), to any partition."""
 
 
 class PartitionRecord(msgspec.Struct, array_like=True):
@@ -58,6 +67,11 @@ class PartitionRecord(msgspec.Struct, array_like=True):
     """Newest commit that changed a counter row which has left the table since; 0 = none has left."""
     dropped_day: int = NO_DAY
     """Newest day whose rows have left the table."""
+    moves_out: int = 0
+    """Number of users' states sent to another key."""
+    moves_in: int = 0
+    """Number of users' states that came from another key and were joined. Over all partitions both are equal, but for
+    those under way."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Put the commits from the next one on into an epoch of their own."""

@@ -12,7 +12,7 @@ from metering.user import AccountRules
 from streams.users import CachedUser
 
 if TYPE_CHECKING:
-    from streams.processor import Retention
+    from streams.step import Retention
 
 
 def fold_cached(cached: CachedUser, cut: int, retention: Retention, rules: AccountRules) -> Writes:
@@ -29,6 +29,9 @@ def fold_cached(cached: CachedUser, cut: int, retention: Retention, rules: Accou
     return {expired_key(cached.record.prefix, item): day for item in dropped}
 
 
-def removal_if_empty(cached: CachedUser) -> Writes:
-    """Return the writes that remove a user of whom nothing is left to remember, else none."""
-    return cached.record.removal() if is_empty(cached.metered.user) else {}
+def removal_if_empty(cached: CachedUser, names_since: int) -> Writes:
+    """Return the writes that remove a user of whom nothing is left to remember, else none.
+
+    Names that belong together are remembered if an event named them after ``names_since`` (UTC seconds).
+    """
+    return cached.record.removal() if is_empty(cached.metered.user, names_since) else {}

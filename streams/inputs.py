@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from schemas.events import Parsed
 from streams.log import PartitionWriter, SourcePosition, WorkerLog
 from streams.normalize import Reading, event_appends, refusal_appends
-from streams.processor import SourceRecord, StateMismatch
+from streams.processor import StateMismatch
 from streams.source import Source
+from streams.step import SourceRecord
 from streams.task import OrderedTask, Supervision
 
 

@@ -27,7 +27,8 @@ from streams.guard import RefusalLimits
 from streams.lineage import Lineage
 from streams.log import Bounds, PartitionWriter, WorkerLog
 from streams.normalize import Reading
-from streams.processor import Processor, ProcessorConfig, Retention, StateMismatch
+from streams.processor import Processor, StateMismatch
+from streams.step import ProcessorConfig, Retention
 from streams.store import PartitionStore, Table, remove_store
 from streams.threads import in_thread
 

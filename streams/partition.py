@@ -24,9 +24,10 @@ from sinks.clickhouse.writer import Progress
 from streams.dirty import DirtyRows
 from streams.log import events_position
 from streams.opening import Opened
-from streams.processor import Processor, SourceRecord, Step
+from streams.processor import Processor
 from streams.records import Append, Record
 from streams.source import Source
+from streams.step import SourceRecord, Step
 from streams.store import Table
 from streams.sweep import Sweep
 from streams.task import OrderedTask, Supervision

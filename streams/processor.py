@@ -7,14 +7,10 @@ must not be used again (its caches are ahead of the store): the process ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from metering.calendar import ZoneRules
-from metering.ladder import Differences
 from metering.meter import Outcome, meter
-from metering.retention import Cut
-from metering.rules import Regimes
 from metering.state import incoming_id_digest, message_id_digest
 from metering.storage import expired_item
 from metering.user import AccountRules
@@ -29,6 +25,19 @@ from schemas.codec import (
     partition_of,
 )
 from schemas.events import Event, Refusal, canonical_json
+from schemas.parcels import (
+    PARCEL_TAG,
+    Ask,
+    KeyParcel,
+    Meet,
+    NamesSeen,
+    Parcel,
+    RoutedEvents,
+    Told,
+    Walk,
+    decode_parcels,
+    encode_parcels,
+)
 from schemas.rows import CounterKey
 from streams.accounts import (
     PARTITION_KEY,
@@ -41,8 +50,12 @@ from streams.accounts import (
     decode_partition,
     encode_record,
 )
+from streams.agreement import answer, hear
 from streams.counters import Counters
 from streams.folding import fold_cached
+from streams.linking import Changes, Linking
+from streams.meeting import Meeting
+from streams.step import ProcessorConfig, SourceRecord, Step
 from streams.store import PartitionStore, Table
 from streams.users import CachedUser, UserKey, Users
 
@@ -51,58 +64,14 @@ _NEVER = 1 << 62
 """Later than any event: an account that has none yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long state is kept; seconds unless said otherwise (metering.md §6)."""
-
-    horizon_seconds: int = 16 * 86_400
-    message_seconds: int = 35 * 86_400
-    expired_mark_seconds: int = 400 * 86_400
-
-    def cut_at(self, folded_until: int) -> Cut:
-        """Return the cut that goes with an account's cut instant."""
-        return Cut(folded_until, folded_until + self.horizon_seconds - self.message_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessorConfig:
-    """What a processor needs to know beyond its store."""
-
-    partition: int
-    partition_count: int
-    installation: str
-    regimes: Regimes
-    zones_of: Callable[[str], ZoneRules]
-    parse_json: Callable[[bytes, int], tuple[list[Event], list[Refusal]]]
-    """Reads a record that another producer wrote as JSON; the second argument is its time in UTC milliseconds."""
-    retention: Retention = field(default_factory=Retention)
-    cached_items_max: int = 200_000
-
-
 @dataclass(slots=True)
-class Step:
-    """What one commit makes durable, and what it came to."""
+class _Intake:
+    """What the records of one step hold, sorted."""
 
-    writes: dict[Table, dict[bytes, bytes | None]] = field(
-        default_factory=lambda: {table: {} for table in Table}
-    )
-    rows: dict[CounterKey, tuple[int, ...]] = field(default_factory=dict)
-    """Counter rows with their new absolute measures."""
-    refusals: list[Refusal] = field(default_factory=list)
-    forwards: dict[int, list[bytes]] = field(default_factory=dict)
-    """Batch records for the partitions that events in the wrong partition belong to."""
-    sequence: int = 0
-    source_offset: int = 0
-    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Number of events by (kind, outcome)."""
-    identity_pairs: int = 0
-    event_count: int = 0
-    refused_run: int = 0
-    """The longest row of refused updates that ended in this step, those of earlier steps included."""
-
-
-SourceRecord = tuple[int, bytes, int]
-"""``(offset, bytes, time in UTC milliseconds)``"""
+    by_user: dict[UserKey, list[Event]] = field(default_factory=dict)
+    late: dict[UserKey, list[Event]] = field(default_factory=dict)
+    """Events before the cut that their account has here; their user's state may be elsewhere."""
+    parcels: list[KeyParcel] = field(default_factory=list)
 
 
 class Processor:
@@ -127,6 +96,8 @@ class Processor:
         for key, value in store.scan(Table.ACCOUNTS):
             if key != PARTITION_KEY:
                 self._take_up_account(key.decode(), decode_account(value))
+        self.linking = Linking(self)
+        self.meeting = Meeting(self)
         newest = max((record.newest_at for record in self.accounts.values()), default=0)
         check_regimes(self.record, config.regimes, min(newest, now_seconds) // 86_400 + 1)
         self.record.regimes = list(config.regimes.rows)
@@ -166,25 +137,31 @@ class Processor:
 
     def process(self, records: Sequence[SourceRecord], now_seconds: int) -> Step:
         """Meter the records and return the step to commit. ``records`` follow on the last ones."""
-        step = Step()
-        touched_accounts: set[str] = set()
-        by_user: dict[UserKey, list[Event]] = {}
+        step, intake = Step(), _Intake()
         for _, value, time_ms in records:
-            for event in self._events(value, time_ms, step, touched_accounts, now_seconds):
-                self._admit(event, step, by_user, touched_accounts)
-        self._meter(by_user, step)
+            for event in self._events(value, time_ms, step, intake, now_seconds):
+                self._admit(event, step, intake)
+        changed: dict[UserKey, CachedUser] = {}
+        changes = self._meter(intake, step, changed)
+        changes += self.linking.take(intake.parcels, step, changed)
+        step.writes[Table.USERS].update(self.users.writes(changed.values()))
+        self._add_up(changes, step)
         next_offset = records[-1][0] + 1 if records else self.record.source_offset
-        return self.finish(step, touched_accounts, next_offset)
+        return self.finish(step, next_offset)
 
-    def finish(self, step: Step, touched_accounts: Iterable[str], next_offset: int) -> Step:
-        """Complete a step with the accounts' and the partition's own records."""
+    def finish(self, step: Step, next_offset: int) -> Step:
+        """Complete a step with what it tells others, and the accounts' and the partition's own records."""
         self.record.sequence += 1
         self.record.source_offset = next_offset
         step.sequence, step.source_offset = self.record.sequence, next_offset
         accounts = step.writes[Table.ACCOUNTS]
-        for account in touched_accounts:
+        for account in step.accounts:
             accounts[account.encode()] = encode_record(self.accounts[account])
         accounts[PARTITION_KEY] = encode_record(self.record)
+        for owner, events in step.misplaced.items():
+            step.forwards.setdefault(owner, []).append(encode_batch(events))
+        for owner, parcels in step.parcels.items():
+            step.forwards.setdefault(owner, []).extend(encode_parcels(parcels))
         changed = set(step.rows)
         step.rows = {key: self.counters.values(key) for key in changed}
         step.writes[Table.COUNTERS].update(self.counters.writes(changed, step.sequence))
@@ -196,7 +173,7 @@ class Processor:
         self.counters.after_commit()
 
     def _events(
-        self, value: bytes, time_ms: int, step: Step, touched_accounts: set[str], now_seconds: int
+        self, value: bytes, time_ms: int, step: Step, intake: _Intake, now_seconds: int
     ) -> list[Event]:
         """Return the events of one record; what is not readable goes to the dead letter."""
         tag = value[0] if value else -1
@@ -204,7 +181,10 @@ class Processor:
             if tag == BATCH_TAG:
                 return decode_batch(value)
             if tag == CONTROL_TAG:
-                self._obey(decode_control(value), time_ms // 1000, touched_accounts, now_seconds)
+                self._obey(decode_control(value), time_ms // 1000, step.accounts, now_seconds)
+                return []
+            if tag == PARCEL_TAG:
+                self._unpack(decode_parcels(value), step, intake)
                 return []
             events, refusals = self.config.parse_json(value, time_ms)
         except UnreadableRecord as error:
@@ -233,40 +213,73 @@ class Processor:
         record.holds = holds
         touched_accounts.add(control.account)
 
-    def _admit(
-        self, event: Event, step: Step, by_user: dict[UserKey, list[Event]], touched_accounts: set[str]
-    ) -> None:
-        """Sort an event to its user, or set it aside."""
-        step.event_count += 1
+    def _unpack(self, parcels: list[Parcel], step: Step, intake: _Intake) -> None:
+        """Sort parcels from other partitions; events in them are for the key that they are addressed to."""
+        for parcel in parcels:
+            if isinstance(parcel, RoutedEvents):
+                for event in decode_batch(parcel.batch):
+                    self._admit_to((parcel.account, parcel.key), event, step, intake)
+            elif isinstance(parcel, Ask):
+                step.send(answer(parcel, self.config.partition))
+            elif isinstance(parcel, Told):
+                self._hear(parcel, step)
+            elif isinstance(parcel, NamesSeen):
+                self.meeting.hear(parcel, step)
+            elif isinstance(parcel, Walk):
+                self.meeting.walk(parcel, step)
+            elif isinstance(parcel, Meet):
+                self.meeting.meet(parcel, step)
+            else:
+                intake.parcels.append(parcel)
+
+    def _hear(self, told: Told, step: Step) -> None:
+        self.rules(told.account)
+        step.accounts.add(told.account)
+        here, count = self.config.partition, self.config.partition_count
+        step.send(hear(self.accounts[told.account], told, here, count))
+
+    def _admit(self, event: Event, step: Step, intake: _Intake) -> None:
+        """Sort an event to its user."""
         key = (event.account, event.user_key)
-        if key not in by_user:
+        if key not in intake.by_user:
             owner = partition_of(*key, self.config.partition_count)
             if owner != self.config.partition:
-                step.forwards.setdefault(owner, []).append(encode_batch([event]))
-                _count(step, event, "forwarded")
+                step.event_count += 1
+                step.misplaced.setdefault(owner, []).append(event)
+                step.count(event, "forwarded")
                 return
+        self._admit_to(key, event, step, intake)
+
+    def _admit_to(self, key: UserKey, event: Event, step: Step, intake: _Intake) -> None:
+        """Sort an event to a user, and take note of the account's time."""
+        step.event_count += 1
         self.rules(event.account)
         record = self.accounts[event.account]
-        if event.occurred_at < record.cut:
-            self._set_aside(event, "late", f"before the cut of its account at {record.cut}", step)
-            return
+        if event.kind != "identity":
+            if event.occurred_at < record.cut:
+                intake.late.setdefault(key, []).append(event)
+                return
+            newest = min(event.occurred_at, event.received_at // _EPOCH_MILLISECONDS_PER_SECOND)
+            if newest > record.newest_at or event.account not in step.accounts:
+                record.newest_at = max(record.newest_at, newest)
+                step.accounts.add(event.account)
+            record.oldest_at = min(record.oldest_at, event.occurred_at)
         self._refused_run = 0
-        if event.user_bsuid and event.user_phone:
-            step.identity_pairs += 1
-        newest = min(event.occurred_at, event.received_at // _EPOCH_MILLISECONDS_PER_SECOND)
-        if newest > record.newest_at or event.account not in touched_accounts:
-            record.newest_at = max(record.newest_at, newest)
-            touched_accounts.add(event.account)
-        record.oldest_at = min(record.oldest_at, event.occurred_at)
-        by_user.setdefault(key, []).append(event)
+        intake.by_user.setdefault(key, []).append(event)
 
-    def _meter(self, by_user: dict[UserKey, list[Event]], step: Step) -> None:
-        users = self.users.load(by_user)
+    def _meter(self, intake: _Intake, step: Step, changed: dict[UserKey, CachedUser]) -> Changes:
+        """Meter events user by user; return the differences by account and add the users that changed."""
+        by_user = intake.by_user
+        users = self.linking.follow(by_user, step)
+        if intake.late:
+            self.linking.follow(intake.late, step)
+            for event in (event for events in intake.late.values() for event in events):
+                cut = self.accounts[event.account].cut
+                self._set_aside(event, "late", f"before the cut of its account at {cut}", step)
         # All folds come first: what they drop is not in the state any more, and its marks not yet in the store.
-        dropped = {key: self._fold(key, users[key], step) for key in by_user}
+        dropped = {key: self.fold(key, users[key], step) for key in by_user}
         expired = self._expired(by_user, users)
-        changed: list[CachedUser] = []
-        changes: list[tuple[str, Differences]] = []
+        changes: Changes = []
         for key, events in by_user.items():
             account = key[0]
             record, rules, cached = self.accounts[account], self.rules(account), users[key]
@@ -279,17 +292,24 @@ class Processor:
             )
             if result.differences:
                 changes.append((account, result.differences))
+            step.links["unrestated"] += result.unrestated
             self._note_outcomes(events, result.outcomes, step)
-            if cached.metered.touched_items:
-                changed.append(cached)
-        step.writes[Table.USERS].update(self.users.writes(changed))
+            if cached.metered.is_touched:
+                changed[key] = cached
+                self.linking.announce(key, cached, step)
+            if result.alone:
+                self.meeting.note(key, result.alone, step)
+        return changes
+
+    def _add_up(self, changes: Changes, step: Step) -> None:
+        """Add differences to the counter rows."""
         self.counters.load(changes)
         rows: set[CounterKey] = set()
         for account, differences in changes:
             self.counters.add(account, differences, rows)
         step.rows = dict.fromkeys(rows, ())
 
-    def _fold(self, key: UserKey, cached: CachedUser, step: Step) -> set[bytes]:
+    def fold(self, key: UserKey, cached: CachedUser, step: Step) -> set[bytes]:
         """Fold a user up to its account's cut and return the items that this drops."""
         account = key[0]
         marks = fold_cached(cached, self.accounts[account].cut, self.config.retention, self.rules(account))
@@ -306,6 +326,8 @@ class Processor:
                 continue
             user = users[key].metered.user
             for event in events:
+                if event.kind == "identity":
+                    continue
                 incoming = event.kind == "incoming"
                 item = incoming_id_digest(event) if incoming else message_id_digest(event)
                 if item not in (user.incoming if incoming else user.messages):
@@ -315,21 +337,16 @@ class Processor:
     def _note_outcomes(self, events: list[Event], outcomes: list[Outcome], step: Step) -> None:
         for event, outcome in zip(events, outcomes, strict=True):
             if outcome == "late":
-                self._set_aside(event, "late", "would change a day whose totals have left the worker", step)
+                self._set_aside(event, "late", "would change what has left the worker", step)
             elif outcome == "expired_status":
                 self._set_aside(event, outcome, "the state of its message was dropped", step)
             else:
-                _count(step, event, outcome)
+                step.count(event, outcome)
 
     def _set_aside(self, event: Event, reason: str, detail: str, step: Step) -> None:
         step.refusals.append(Refusal(reason, detail, canonical_json(event), event.account))
-        _count(step, event, reason)
+        step.count(event, reason)
 
 
 class StateMismatch(RuntimeError):
     """State, log and ClickHouse do not belong together; says which and what to do."""
-
-
-def _count(step: Step, event: Event, outcome: str) -> None:
-    key = (event.kind, outcome)
-    step.outcomes[key] = step.outcomes.get(key, 0) + 1

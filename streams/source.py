@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from streams.log import WorkerLog
-from streams.processor import SourceRecord
+from streams.step import SourceRecord
 
 _log = logging.getLogger(__name__)
 QUEUED_BYTES_MAX = 2 << 20
@@ -50,6 +50,8 @@ class Source:
         self._woken = asyncio.Event()
         self._next_offset = 0
         self._seen_end = 0
+        self._verified_until = -1
+        """Gaps up to here, between what was queued, are known to hold no record."""
         self._look_at = 0.0
         self._paused = False
 
@@ -57,6 +59,7 @@ class Source:
         """Work from this offset on; what is queued stays."""
         self._next_offset = next_offset
         self._seen_end = 0
+        self._verified_until = -1
         self._look_at = 0.0
 
     def put(self, record: SourceRecord) -> None:
@@ -109,13 +112,16 @@ class Source:
         size = 0
         while self._queue and size < bytes_max:
             offset = self._queue[0][0]
-            if offset > self._next_offset:
+            if offset > self._next_offset and offset > self._verified_until:
+                if offset - self._next_offset <= _MISSING_RECORDS_MAX:
+                    await self._verify()
+                    continue
                 taken += await self._missing(offset)
                 if self._next_offset < offset:
                     break  # more is missing than is worked on at once
             record = self._queue.popleft()
             self._queued_bytes -= _size(record)
-            if offset == self._next_offset:
+            if offset >= self._next_offset:
                 taken.append(record)
                 self._next_offset = offset + 1
                 size += _size(record)
@@ -123,6 +129,27 @@ class Source:
             self._paused = False
             self._flow(True)
         return taken
+
+    async def _verify(self) -> None:
+        """Look into the log for what the queue lacks between its records, all in one go.
+
+        On Kafka each transaction of another partition's worker that sends something here takes an offset for its
+        marker. So such gaps are many, and nearly always nothing is missing.
+        """
+        until = max(offset for offset, _, _ in self._queue)
+        stored = [
+            (offset, record.value or b"", record.timestamp_ms)
+            async for chunk in self._log.read(self.topic, self.partition, self._next_offset, until)
+            for offset, record in chunk
+        ]
+        # After a rebalance records come again from somewhere before: here is where they get back into order.
+        queued = {record[0]: record for record in self._queue}
+        missing = [record for record in stored if record[0] not in queued]
+        if missing:
+            self._found(missing)
+        self._queue = deque(sorted([*queued.values(), *missing]))
+        self._queued_bytes = sum(map(_size, self._queue))
+        self._verified_until = until
 
     async def _missing(self, until: int) -> list[SourceRecord]:
         """Return the records from the next offset to ``until``, usually none, and move the next offset behind them."""
@@ -134,15 +161,18 @@ class Source:
                 self._next_offset = found[-1][0] + 1
                 break
         if found:
-            self.found_count += len(found)
-            _log.warning(
-                "%s[%d]: %d records from offset %d on were not delivered, and are read from the log",
-                self.topic,
-                self.partition,
-                len(found),
-                found[0][0],
-            )
+            self._found(found)
         return found
+
+    def _found(self, records: list[SourceRecord]) -> None:
+        self.found_count += len(records)
+        _log.warning(
+            "%s[%d]: %d records from offset %d on were not delivered, and are read from the log",
+            self.topic,
+            self.partition,
+            len(records),
+            records[0][0],
+        )
 
     async def _look(self, now: float) -> list[SourceRecord]:
         """Look into the log now and then while nothing is delivered.

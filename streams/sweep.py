@@ -1,7 +1,8 @@
 """The sweep: moves an account's cut and forgets what lies before it, a bounded number of users per commit.
 
-Owns when a cut moves (metering.md §6). The new cut is committed first; from then on earlier events are late, and
-users are folded when next looked at, by an event or by this walk, so a crash in the middle loses nothing.
+Owns when a cut moves (metering.md §6), once all partitions have agreed (``streams.agreement``). The new cut is
+committed first; from then on earlier events are late, and users are folded when next looked at, by an event or by
+this walk, so that a crash in the middle loses nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from collections.abc import Iterator
 from itertools import islice
 
 from metering.rules import DAY_SECONDS
-from metering.storage import account_prefix, expired_item, is_head_key, split_key
+from metering.storage import account_prefix, alias_of, expired_item, is_head_key, is_met_key, split_key
 from schemas.rows import CounterKey
 from streams.accounts import AccountRecord
+from streams.agreement import ask
 from streams.counters import account_rows_prefix, decode_key, decode_value
 from streams.folding import fold_cached, removal_if_empty
-from streams.processor import Processor, Step
+from streams.meeting import is_outdated
+from streams.processor import Processor
+from streams.step import Step
 from streams.store import Table
 from streams.users import CachedUser
 
@@ -50,7 +54,7 @@ class Sweep:
         if self._under_way is None:
             account = self._due(now_seconds)
             if account is None:
-                return None
+                return self._ask(now_seconds)
             self._under_way = self._steps(account, flushed_sequence)
         try:
             return next(self._under_way)
@@ -60,18 +64,35 @@ class Sweep:
 
     def _due(self, now_seconds: int) -> str | None:
         for account, record in self._processor.accounts.items():
-            if record.swept < record.cut or self._may_move(record, now_seconds):
+            if self._processor.config.partition_count == 1 and self._may_move(record, now_seconds):
+                # There is nobody else to ask.
+                record.agreed = self._target(record)
+            if record.swept < record.cut or (
+                record.agreed > record.cut and not _is_held(record, now_seconds)
+            ):
                 return account
         return None
 
+    def _ask(self, now_seconds: int) -> Step | None:
+        """Ask all partitions about the accounts whose time has gone on."""
+        config = self._processor.config
+        step = Step()
+        for account, record in self._processor.accounts.items():
+            if not record.asked and self._may_move(record, now_seconds):
+                step.send(
+                    ask(account, record, self._target(record), config.partition, config.partition_count)
+                )
+                step.accounts.add(account)
+        return self._processor.finish(step, self._processor.record.source_offset) if step.accounts else None
+
     def _may_move(self, record: AccountRecord, now_seconds: int) -> bool:
-        if any(expires_at > now_seconds for expires_at in record.holds.values()):
+        if _is_held(record, now_seconds):
             return False
         target = self._target(record)
         if record.cut == 0 and record.oldest_at >= target:
             # There is nothing to forget yet, and a backfill of older days may come.
             return False
-        return target > 0 and target >= record.cut + SWEEP_EVERY_SECONDS
+        return target > 0 and target >= max(record.cut, record.agreed) + SWEEP_EVERY_SECONDS
 
     def _target(self, record: AccountRecord) -> int:
         return record.newest_at - self._processor.config.retention.horizon_seconds
@@ -79,7 +100,7 @@ class Sweep:
     def _steps(self, account: str, flushed_sequence: int) -> Iterator[Step | None]:
         record = self._processor.accounts[account]
         if record.swept == record.cut:
-            record.cut = self._target(record)
+            record.cut = record.agreed
             yield self._finished(Step(), account)
         after: bytes | None = None
         while True:
@@ -96,7 +117,8 @@ class Sweep:
 
     def _finished(self, step: Step, account: str) -> Step:
         processor = self._processor
-        return processor.finish(step, [account], processor.record.source_offset)
+        step.accounts.add(account)
+        return processor.finish(step, processor.record.source_offset)
 
     def _fold_page(self, page: list[tuple[bytes, bytes]], account: str) -> Step:
         processor = self._processor
@@ -104,18 +126,24 @@ class Sweep:
         writes = step.writes[Table.USERS]
         record, rules = processor.accounts[account], processor.rules(account)
         retention = processor.config.retention
-        marks_until = (record.cut - retention.expired_mark_seconds) // DAY_SECONDS
+        names_since = record.cut - retention.expired_mark_seconds
+        marks_until = names_since // DAY_SECONDS
         writes.update(
             (key, None)
             for key, value in page
             if expired_item(key) is not None and int.from_bytes(value) < marks_until
         )
-        keys = [split_key(key) for key, _ in page if is_head_key(key)]
+        items_until_day = retention.cut_at(record.cut).items_until // DAY_SECONDS
+        writes.update(
+            (key, None) for key, value in page if is_met_key(key) and is_outdated(value, items_until_day)
+        )
+        keys = [split_key(key) for key, value in page if is_head_key(key) and alias_of(value) is None]
         changed: list[CachedUser] = []
         for key, cached in processor.users.load(keys).items():
             writes.update(fold_cached(cached, record.cut, retention, rules))
-            removal = removal_if_empty(cached)
+            removal = removal_if_empty(cached, names_since)
             if removal:
+                processor.linking.forget(key, cached, step)
                 writes.update(removal)
                 processor.users.forget(key)
             else:
@@ -149,3 +177,7 @@ class Sweep:
         processor.record.note_dropped(newest, floor_day - 1)
         processor.counters.forget(dropped)
         return step
+
+
+def _is_held(record: AccountRecord, now_seconds: int) -> bool:
+    return any(expires_at > now_seconds for expires_at in record.holds.values())

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from streams.guard import Acceptances, RefusalGuard, RefusalLimits
-from streams.processor import SourceRecord
 from streams.source import Source
+from streams.step import SourceRecord
 
 _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0

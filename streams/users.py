@@ -21,12 +21,28 @@ _USER_ITEMS = 2
 class CachedUser:
     """A decoded user with its stored form."""
 
-    __slots__ = ("metered", "record")
+    __slots__ = ("_announced", "metered", "record")
 
     def __init__(self, record: UserRecord) -> None:
         """Wrap a decoded record."""
         self.record = record
         self.metered = MeteredUser(record.user)
+        self._announced = (0, 0)
+        self.note_announced()
+
+    def note_announced(self) -> None:
+        """Take all names that the user has by now for announced: with what is stored that was done."""
+        head = self.record.user.head
+        self._announced = (len(head.phones), len(head.bsuids))
+
+    def unannounced(self) -> list[str]:
+        """Return the names that are new since the user was stored, and take them for announced."""
+        head = self.record.user.head
+        phones, bsuids = self._announced
+        if len(head.phones) == phones and len(head.bsuids) == bsuids:
+            return []
+        self.note_announced()
+        return head.phones[phones:] + head.bsuids[bsuids:]
 
 
 class Users:
@@ -89,6 +105,7 @@ class Users:
             self._young_items += len(cached.metered.touched_items)
             result.update(cached.record.writes(cached.metered.touched_items))
             cached.metered.touched_items.clear()
+            cached.metered.is_touched = False
         return result
 
     def after_commit(self) -> None:

@@ -24,8 +24,9 @@ from streams.inputs import InputPorts, InputTask
 from streams.log import WorkerLog
 from streams.opening import Opened, Opener, WorkerOptions
 from streams.partition import PartitionTask, TaskPorts
-from streams.processor import StateMismatch, Step
+from streams.processor import StateMismatch
 from streams.source import Source
+from streams.step import Step
 from streams.task import OrderedTask, Supervision
 from streams.threads import in_thread
 
@@ -303,6 +304,16 @@ class Worker:
     def state_records(self) -> dict[str, int]:
         """Return about how many records the local state holds, over all tables and partitions."""
         return {"all": sum(task.processor.store.estimate() for task in self.partitions)}
+
+    def moves(self) -> dict[int, tuple[int, int]]:
+        """Return for each open partition how many states of linked users it has sent, and how many it has joined."""
+        return {
+            task.source.partition: (
+                task.processor.record.moves_out,
+                task.processor.record.moves_in,
+            )
+            for task in self.partitions
+        }
 
     async def wait_flushed(self, offsets: dict[int, int]) -> None:
         """Return once ClickHouse has everything before the given next offsets.

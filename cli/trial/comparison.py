@@ -9,7 +9,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
     "usage": ("total", "sent", "delivered", "read", "not_delivered"),
     "conversations": ("total", "free", "charged"),
     "incoming": ("count",),
-    "active-users": ("mau", "mau_both"),
+    "active-users": ("mau", "mau_both", "mau_phones"),
 }
 """The measures of each query; everything else in a row says what it is about."""
 

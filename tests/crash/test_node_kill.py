@@ -16,11 +16,15 @@ from random import Random
 import msgspec
 import pytest
 
+from metering.household import PHONES
 from schemas.events import Event, canonical_json
 from schemas.rows import CounterKey
 from tests.crash.node_child import Arguments
+from tests.oracle.examples import MonthCounts
+from tests.oracle.people import expected_phones
 from tests.oracle.strategies import build_history, shuffled_and_duplicated, time_zone_of
 from tests.oracle.totals import expected_totals
+from tests.support.judges import months
 
 KILLS = int(os.environ.get("CONVOMETER_TEST_KILLS", "50"))
 STEPS = (
@@ -39,6 +43,8 @@ Totals = dict[CounterKey, tuple[int, ...]]
 
 def many_histories(count: int, seed: int) -> list[Event]:
     """Return generated histories one after the other, each with users of its own, shuffled and repeated.
+
+    The users of a history share a phone, so that their states meet and move between partitions.
 
     Those that reach into the future are left out: at the door, where the clock is real, they would be refused.
     """
@@ -81,9 +87,14 @@ class Child:
         return done.returncode == -9
 
     def totals(self) -> Totals:
-        """Return the rows, those that are all zero left out; none may be negative."""
-        assert all(value >= 0 for values in self.rows.values() for value in values)
-        return {key: values for key, values in self.rows.items() if any(values)}
+        """Return the rows but those of phones, and those that are all zero; none may be negative."""
+        rows = {key: values for key, values in self.rows.items() if any(values) and key[-1] != PHONES}
+        assert all(value >= 0 for values in rows.values() for value in values)
+        return rows
+
+    def phones(self) -> MonthCounts:
+        """Return the number of phones by month and scope."""
+        return months(self.rows, ("any", PHONES))
 
 
 @pytest.mark.timeout(60 + 20 * KILLS)
@@ -110,6 +121,7 @@ def test_kills_at_random_steps_change_no_number(tmp_path: Path, report: Callable
     report(f"{hits.total()} kills: " + ", ".join(f"{step} {hits[step]}" for step in STEPS))
     assert min(hits[step] for step in STEPS) > 0 or len(STEPS) > KILLS
     assert child.totals() == expected_totals(events, time_zone_of)
+    assert child.phones() == expected_phones(events, time_zone_of)
 
 
 def test_a_kill_before_the_flush_is_done_heals_without_new_traffic(tmp_path: Path) -> None:
@@ -125,6 +137,7 @@ def test_a_kill_before_the_flush_is_done_heals_without_new_traffic(tmp_path: Pat
     assert child.run(quiet=True, die_at="before-progress")
     assert not child.run(quiet=True, finish=True)
     assert child.totals() == expected_totals(events, time_zone_of)
+    assert child.phones() == expected_phones(events, time_zone_of)
 
 
 def test_a_deleted_clickhouse_directory_fills_again(tmp_path: Path) -> None:
@@ -135,6 +148,7 @@ def test_a_deleted_clickhouse_directory_fills_again(tmp_path: Path) -> None:
     shutil.rmtree(child.data / "clickhouse")
     assert not child.run(quiet=True, finish=True)
     assert child.totals() == expected_totals(events, time_zone_of)
+    assert child.phones() == expected_phones(events, time_zone_of)
 
 
 def test_deleted_local_state_is_restored_from_the_changelog(tmp_path: Path) -> None:
@@ -145,6 +159,7 @@ def test_deleted_local_state_is_restored_from_the_changelog(tmp_path: Path) -> N
     shutil.rmtree(child.data / "state")
     assert not child.run(finish=True)
     assert child.totals() == expected_totals(events, time_zone_of)
+    assert child.phones() == expected_phones(events, time_zone_of)
 
 
 def test_a_deleted_log_is_refused(tmp_path: Path) -> None:

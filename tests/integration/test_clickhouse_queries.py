@@ -45,6 +45,18 @@ def seeded(shared_database: Database) -> Database:
             ]
         for account, users in (("A", 5), ("B", 3)):
             rows.append(CounterRow((Family.ACTIVE_USERS, day, account, "", "", "any"), (users,), 1))
+    rows += [
+        CounterRow((Family.ACTIVE_USERS, day, account, number, country, "phones"), (difference,), 1)
+        for day, account, number, country, difference in (
+            (DAY, "A", "1", "", 1),
+            (DAY - 4, "A", "2", "", -2),
+            (DAY - 4, "A", "2", "FR", -1),
+            (DAY - 4, "A", "", "", -1),
+            (DAY, "A", "", "", -2),
+            (DAY - 4, "A", "9", "", -1),
+            (DAY, "A", "9", "", 1),
+        )
+    ]
     ClickHouseWriter(shared_database.pool).flush(0, rows, Progress(1, 1))
     return shared_database
 
@@ -83,25 +95,29 @@ def test_incoming_has_the_promised_keys_and_values(seeded: Database) -> None:
 
 
 def test_active_users_are_by_whole_months(seeded: Database) -> None:
-    """A day in the middle asks for its whole month; the whole account has a row of its own, number ""."""
+    """A day in the middle asks for its whole month; the whole account has a row of its own, number "".
+
+    The phones are the people and what corrects them, in that scope; a number that comes to nothing has no row.
+    """
     middle = date(2026, 10, 3)
     rows = run_query(seeded.client, "active-users", Filters(middle, middle, ("A",)))
     october = {"month": "2026-10", "account": "A"}
     assert rows == [
-        {**october, "number": "", "mau": 10, "mau_both": 0},
-        {**october, "number": "1", "mau": 6, "mau_both": 2},
-        {**october, "number": "2", "mau": 6, "mau_both": 2},
+        {**october, "number": "", "mau": 10, "mau_both": 0, "mau_phones": 7},
+        {**october, "number": "1", "mau": 6, "mau_both": 2, "mau_phones": 7},
+        {**october, "number": "2", "mau": 6, "mau_both": 2, "mau_phones": 4},
     ]
-    assert list(rows[0]) == ["month", "account", "number", "mau", "mau_both"]
+    assert list(rows[0]) == ["month", "account", "number", "mau", "mau_both", "mau_phones"]
     both = run_query(seeded.client, "active-users", Filters(date(2026, 9, 29), middle, ("A",), ("1",)))
-    assert [(row["month"], row["mau"]) for row in both] == [("2026-09", 3), ("2026-10", 6)]
+    found = [(row["month"], row["mau"], row["mau_phones"]) for row in both]
+    assert found == [("2026-09", 3, 3), ("2026-10", 6, 7)]
 
 
 def test_active_users_of_one_country_are_not_those_of_all(seeded: Database) -> None:
     """One country has its own distinct users; several together were never counted, and that is said."""
     filters = Filters(date(2026, 10, 1), None, ("A",), (), ("FR",))
     assert run_query(seeded.client, "active-users", filters) == [
-        {"month": "2026-10", "account": "A", "number": "2", "mau": 4, "mau_both": 0}
+        {"month": "2026-10", "account": "A", "number": "2", "mau": 4, "mau_both": 0, "mau_phones": 3}
     ]
     with pytest.raises(ValueError, match="one country at a time"):
         run_query(seeded.client, "active-users", Filters(countries=("DE", "FR")))

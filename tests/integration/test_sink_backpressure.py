@@ -109,7 +109,8 @@ def test_metering_waits_for_clickhouse_and_says_so(
         try:
             server.delay_seconds, server.mode = 10.0, mode
             await fill(node, traffic.lines)
-            await asyncio.sleep(0.2)  # a step of each partition may be under way
+            # A step of each partition may be under way, and one that was idle looks for room after a second.
+            await asyncio.sleep(1.5)
             waits_at, most = metered(node.worker), held(node.worker)
             assert most < OWED_ROWS_MAX * 4
             await feed(node, traffic.lines)

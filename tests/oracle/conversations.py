@@ -1,7 +1,7 @@
-"""Windows of one (account, number, user): service windows, free entry points, conversations (metering.md §3).
+"""Windows of one (account, number, person): service windows, free entry points, conversations (metering.md §3).
 
 Owns the scan and the question whether a conversation is charged. All functions take the messages of *one*
-user on *one* number. Does not own how conversations are counted: that is ``tests.oracle.totals``.
+person on *one* number. Does not own how conversations are counted: that is ``tests.oracle.totals``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from schemas.events import TEMPLATE_CATEGORIES
 from tests.oracle.local_time import local_date
-from tests.oracle.messages import IncomingMessage, Message, says_billable, says_free_entry_point
+from tests.oracle.messages import (
+    TEMPLATE_CATEGORIES,
+    IncomingMessage,
+    Message,
+    says_billable,
+    says_free_entry_point,
+)
 
 DAY_SECONDS = 86_400
 FREE_ENTRY_POINT_SECONDS = 72 * 3_600
@@ -97,7 +102,7 @@ def follows_free_entry_point(instant: int, found: Sequence[Conversation]) -> boo
 
 
 def conversations(outgoing: Sequence[Message], incoming: Sequence[IncomingMessage]) -> list[Conversation]:
-    """Return all conversations and free entry points of one user on one number, in the order of opening."""
+    """Return all conversations and free entry points of one person on one number, in the order of opening."""
     delivered = sorted(
         (message.settled() for message in outgoing if message.delivered_at is not None), key=scan_order
     )

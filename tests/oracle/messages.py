@@ -1,7 +1,8 @@
 """Outgoing and incoming messages, and what their events say about them (metering.md §2).
 
-Owns grouping events into messages and reading one message's attributes. Does not own anything that needs a
-second message to decide: windows and conversations are in ``tests.oracle.conversations``.
+Owns reading one message's attributes. Does not own which events are one message and whose it is
+(``tests.oracle.identities``), nor anything else that needs a second message to decide: windows and conversations
+are in ``tests.oracle.conversations``.
 """
 
 from __future__ import annotations
@@ -9,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from schemas.events import TEMPLATE_CATEGORIES, Event, Kind
+from schemas.events import Event, Kind
 
+TEMPLATE_CATEGORIES = (
+    "marketing",
+    "marketing_lite",
+    "utility",
+    "authentication",
+    "authentication_international",
+)
+"""A message of one of these is a template (§2)."""
 SETTLED_AFTER_SECONDS = 8 * 86_400
 """What is said later than this after the delivery no longer moves a conversation or activity."""
 
@@ -43,12 +52,18 @@ def says_billable(event: Event) -> bool:
     return event.billable is True
 
 
+def phone_of(events: Iterable[Event]) -> str | None:
+    """Return the phone of the earliest event that carries one; ties alphabetically."""
+    carriers = at_earliest_second(event for event in events if event.user_phone is not None)
+    return min((str(event.user_phone) for event in carriers), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One outgoing message as seen under one user key; ``events`` are all its statuses, never empty."""
+    """One outgoing message of one person; ``events`` are all its statuses, never empty."""
 
     account: str
-    user: str
+    person: str
     number: str
     message_id: str
     participant: str | None
@@ -149,10 +164,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """One message from a user; ``events`` are all copies of it, never empty."""
+    """One message from a person; ``events`` are all copies of it, never empty."""
 
     account: str
-    user: str
+    person: str
     number: str
     message_id: str
     events: tuple[Event, ...]
@@ -172,23 +187,3 @@ class IncomingMessage:
         """Tell whether one of its events, not too late a one, says that it came from an ad."""
         last_second = self.at + SETTLED_AFTER_SECONDS
         return any(event.referral and event.occurred_at <= last_second for event in self.events)
-
-
-def outgoing_messages(events: Iterable[Event]) -> list[Message]:
-    """Return the outgoing messages of the events, one per user key under which it is seen."""
-    groups: dict[tuple[str, str, str, str, str | None], list[Event]] = {}
-    for event in events:
-        if event.kind != "incoming":
-            key = (event.account, event.user_key, event.number, event.message_id, event.participant)
-            groups.setdefault(key, []).append(event)
-    return [Message(*key, tuple(group)) for key, group in groups.items()]
-
-
-def incoming_messages(events: Iterable[Event]) -> list[IncomingMessage]:
-    """Return the incoming messages of the events; the participant is no part of their key."""
-    groups: dict[tuple[str, str, str, str], list[Event]] = {}
-    for event in events:
-        if event.kind == "incoming":
-            key = (event.account, event.user_key, event.number, event.message_id)
-            groups.setdefault(key, []).append(event)
-    return [IncomingMessage(*key, tuple(group)) for key, group in groups.items()]

@@ -82,7 +82,7 @@ def time_zone_of(account: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _User:
+class User:
     """A person as webhooks name them: the BSUID, if there is one, on every event, so that the key never changes."""
 
     phone: str | None
@@ -91,7 +91,7 @@ class _User:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class Words:
     """What the provider tends to say about one outgoing message; single events may differ or stay silent."""
 
     category: Category | None
@@ -101,7 +101,7 @@ class _Words:
     free_entry_point: bool
 
 
-class _Habits:
+class Habits:
     """What is likely in one history: which words are in use at all, and how often each is said."""
 
     def __init__(self, random: Random) -> None:
@@ -151,12 +151,12 @@ class _Habits:
             self.pricing_types, self.steps = ["free_customer_service", "regular", None], _NEAR_STEPS
 
 
-class _World:
+class World:
     """One history in the making. Everything is drawn from one seeded generator: same seed, same events."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.habits = _Habits(self.random)
+        self.habits = Habits(self.random)
         lonely = self.habits.lonely
         self.accounts = self.random.sample(sorted(ACCOUNT_ZONES), 1 if lonely else self.random.choice((1, 2)))
         self.numbers = ("number-1", "number-2")[: 1 if lonely else self.random.choice((1, 2))]
@@ -179,12 +179,12 @@ class _World:
         """Return True with this probability."""
         return self.random.random() < probability
 
-    def _user(self, index: int) -> _User:
+    def _user(self, index: int) -> User:
         phone = f"49170000000{index}"
         bsuid = f"DE.{index}0000"
         countries = tuple(self.random.sample(_COUNTRIES, self.random.choice((1, 1, 2))))
         identity = self.random.randrange(3)
-        return _User(phone if identity != 1 else None, bsuid if identity != 0 else None, countries)
+        return User(phone if identity != 1 else None, bsuid if identity != 0 else None, countries)
 
     def _anchor(self) -> int:
         """Return a second around which the history lies: a local midnight that matters, or some second."""
@@ -218,8 +218,8 @@ class _World:
         self.message_count += 1
         return f"wamid.{self.message_count - 1}"
 
-    def _words(self) -> _Words:
-        return _Words(
+    def _words(self) -> Words:
+        return Words(
             category=self.random.choice(self.habits.categories),
             template=self.random.choice((True, False, None)),
             pricing_type=self.random.choice(self.habits.pricing_types),
@@ -228,7 +228,7 @@ class _World:
         )
 
     def _event(
-        self, kind: Kind, at: int, identity: tuple[str, str, _User, str], *, participant: str | None = None
+        self, kind: Kind, at: int, identity: tuple[str, str, User, str], *, participant: str | None = None
     ) -> Event:
         """Return an event without any of the provider's words; ``identity``: account, number, user, message."""
         account, number, user, message_id = identity
@@ -249,13 +249,14 @@ class _World:
             number_display="15550001111" if self.chance(0.2) else None,
         )
 
-    def _identity(self) -> tuple[str, str, _User, str]:
-        return (
-            self.random.choice(self.accounts),
-            self.random.choice(self.numbers),
-            self.random.choice(self.users),
-            self._message_id(),
-        )
+    def _identity(self) -> tuple[str, str, User, str]:
+        account, number = self.random.choice(self.accounts), self.random.choice(self.numbers)
+        user = self.random.choice(self.users)
+        return (account, number, user, self._message_id_of(user))
+
+    def _message_id_of(self, user: User) -> str:
+        """Return a message id of the user's own: one that two users have could link them (metering.md §7)."""
+        return f"{self._message_id()}.{user.bsuid or user.phone}"
 
     def _add_incoming(self) -> None:
         """Add an incoming message, some from an ad, some told of twice with different words."""
@@ -282,7 +283,7 @@ class _World:
                 self._with_words(event, self._words() if self.chance(self.habits.contradiction) else usual)
             )
 
-    def _with_words(self, event: Event, words: _Words) -> Event:
+    def _with_words(self, event: Event, words: Words) -> Event:
         """Return the event with a random part of the words."""
         says_entry_point = words.free_entry_point and self.chance(0.7)
         origin = "referral_conversion" if says_entry_point else self.random.choice((None, None, "utility"))
@@ -310,7 +311,7 @@ class _World:
 
 def build_history(seed: int) -> list[Event]:
     """Return the history of a seed: 2 to ``EVENTS_MAX`` events of accounts in ``ACCOUNT_ZONES``."""
-    return _World(seed).build()
+    return World(seed).build()
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""All counter rows that a set of events must end in: the oracle's one public function.
+"""All counter rows that a set of events must end in: the oracle's main function.
 
 Owns the shape of the rows (``schemas.rows``) and on which local day each thing is counted. Does not own any
 rule of metering: those are in the modules beside this one.
@@ -19,8 +19,9 @@ from tests.oracle.conversations import (
     in_service_window,
     is_charged,
 )
+from tests.oracle.identities import by_person, incoming_messages, outgoing_messages
 from tests.oracle.local_time import local_day
-from tests.oracle.messages import IncomingMessage, Message, incoming_messages, outgoing_messages
+from tests.oracle.messages import IncomingMessage, Message
 
 _WORDS = {None: -1, False: 0, True: 1}
 
@@ -50,7 +51,7 @@ def expected_totals(
     """Return the counter rows of a set of accepted events, in any order and with any repetitions.
 
     Args:
-        events: what was accepted; the users are their ``user_key`` as it stands.
+        events: what was accepted, identity events included; who is who is decided by all of them together.
         time_zone_of: gives the one IANA zone of an account, for all time.
 
     Returns:
@@ -66,20 +67,11 @@ def expected_totals(
     for received in incoming:
         day = local_day(received.at, time_zone_of(received.account))
         rows.add(Family.INCOMING, (day, received.account, received.number, received.country), "count")
-    for account, user, number in {(event.account, event.user_key, event.number) for event in everything}:
-        _add_windows(
-            rows,
-            [each for each in outgoing if (each.account, each.user, each.number) == (account, user, number)],
-            [each for each in incoming if (each.account, each.user, each.number) == (account, user, number)],
-            time_zone_of(account),
-        )
-    for account, user in {(event.account, event.user_key) for event in everything}:
+    for (account, _), items in by_person(outgoing, incoming).items():
         zone = time_zone_of(account)
-        for first in first_activities(
-            [each for each in outgoing if (each.account, each.user) == (account, user)],
-            [each for each in incoming if (each.account, each.user) == (account, user)],
-            zone,
-        ):
+        for number in items.numbers:
+            _add_windows(rows, *items.on(number), zone)
+        for first in first_activities(*items, zone):
             dimensions = (local_day(first.at, zone), account, first.number, first.country, first.rule)
             rows.add(Family.ACTIVE_USERS, dimensions, "users")
     return rows.as_tuples()
@@ -116,7 +108,7 @@ def _add_message(rows: _Rows, message: Message, zone: str) -> None:
 def _add_windows(
     rows: _Rows, outgoing: Sequence[Message], incoming: Sequence[IncomingMessage], zone: str
 ) -> None:
-    """Count the deliveries and conversations of one user on one number."""
+    """Count the deliveries and conversations of one person on one number."""
     found = conversations(outgoing, incoming)
     for message in outgoing:
         if message.delivered_at is not None:

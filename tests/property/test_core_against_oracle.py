@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering.calendar import Calendar
+from metering.household import contribution
 from metering.meter import MeteredUser, meter
 from metering.rules import shipped_regimes
 from metering.storage import UserRecord, head_key, user_prefix
-from metering.user import AccountRules, User, contribution
+from metering.user import AccountRules, User
 from schemas.events import Event
 from schemas.rows import FAMILIES, CounterKey, Family
 from tests.oracle.strategies import histories, shuffled_and_duplicated, time_zone_of

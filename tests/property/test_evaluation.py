@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import metering.timeline
+from metering.household import contribution
 from metering.meter import MeteredUser, fold_metered, meter
 from metering.retention import Cut
 from metering.rules import DAY_SECONDS
 from metering.storage import UserRecord, head_key, user_prefix
-from metering.user import RowKey, User, contribution
+from metering.user import RowKey, User
 from schemas.events import Event
 from tests.oracle.examples import HOUR, T0, delivered, entry_point
 from tests.oracle.strategies import build_history, histories, shuffled_and_duplicated

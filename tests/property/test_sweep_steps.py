@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from metering.rules import DAY_SECONDS
 from schemas.canonical import parse
-from schemas.codec import Control, encode_control
+from schemas.codec import Control, encode_batch, encode_control, partition_of
 from schemas.events import Event, Kind, canonical_json
 from tests.oracle.strategies import time_zone_of
 from tests.oracle.totals import expected_totals
@@ -22,6 +22,7 @@ from tests.property.test_retention import in_arrival_order, months_of_history
 from tests.support.partitions import Partition, Partitions
 
 HISTORIES = max(1, int(os.environ.get("CONVOMETER_TEST_HISTORIES", "400")) // 8)
+START = 1_780_000_000
 FAR_FUTURE_MS = 4_000_000_000_000
 
 
@@ -165,6 +166,36 @@ def test_a_hold_lasts_as_long_as_when_it_was_said(tmp_path: Path) -> None:
     hold = encode_control(Control("hold", "A", "backfill", said_at + DAY_SECONDS))
     processor.process([(0, hold, said_at * 1000)], now)
     assert processor.accounts["A"].holds == {"backfill": now + DAY_SECONDS}
-    processor.process([(1, encode_control(Control("release", "A", "backfill")), now * 1000)], now)
-    assert processor.accounts["A"].holds == {}
     partitions.close()
+
+
+def test_a_cut_moves_only_when_all_partitions_have_read_what_they_had(tmp_path: Path) -> None:
+    """A partition that is behind may still pass events on, so that another must not forget what they are about."""
+    partitions = Partitions(tmp_path, 3, lambda _account: "UTC")
+    random = Random(1)
+    fast, slow = partitions.partitions[:2]
+    fast.log.append(encode_batch([sent_by(fast, at) for at in (START, START + 40 * DAY_SECONDS)]))
+    slow.log.append(encode_batch([sent_by(slow, START)]))
+    partitions.partitions[2].log.append(encode_batch([]))
+    for _ in range(10):
+        fast.work(random)
+        partitions.partitions[2].work(random)
+        fast.run_sweep(random)
+    assert fast.processor.accounts["A"].cut == 0
+    assert fast.processor.accounts["A"].asked > START
+    for _ in range(10):
+        partitions.work(random, crash_share=0.2)
+        fast.run_sweep(random)
+    assert fast.processor.accounts["A"].cut == fast.processor.accounts["A"].agreed > START
+    partitions.close()
+
+
+def sent_by(partition: Partition, at: int) -> Event:
+    """Return an event of a user whom a partition owns."""
+    owned = next(
+        phone
+        for phone in (f"4917{number:07d}" for number in range(1000))
+        if partition_of("A", phone, partition.processor.config.partition_count)
+        == partition.processor.config.partition
+    )
+    return Event("meta", "A", "N", "sent", f"wamid.{at}", at, at * 1000, "DE", user_phone=owned)

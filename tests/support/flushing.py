@@ -19,7 +19,7 @@ from sinks.clickhouse.client import ClickHouse
 from sinks.clickhouse.writer import ClickHouseWriter, Progress
 from streams.flusher import Flusher, FlushLimits
 from streams.opening import Opened, Opener, WorkerOptions
-from streams.processor import Step
+from streams.step import Step
 from streams.sweep import Sweep
 from tests.support.memory_log import MemoryLog
 

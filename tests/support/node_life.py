@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import cast, get_args
 
@@ -18,14 +19,17 @@ from prometheus_client import CollectorRegistry
 
 from cli.engine import QueryName, Row
 from cli.node import Node
+from metering.household import PHONES
 from runtime.clock import SystemClock
 from runtime.metrics import Metrics
 from runtime.settings import Settings, WorkerSettings
-from schemas.rows import FAMILIES
+from schemas.events import Event
+from schemas.rows import FAMILIES, Family
 from sinks.clickhouse.client import ClientPool
 from sinks.clickhouse.reader import Filters, run_query
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
 from streams.normalize import Reading
+from tests.oracle.people import expected_people, expected_phones
 from tests.oracle.totals import expected_totals
 
 ROOT = Path(__file__).parents[2]
@@ -94,15 +98,31 @@ def live_apart(data: Path, lines: Sequence[bytes] = ()) -> Answers:
     return cast("Answers", json.loads(done.stdout))
 
 
+def events_of(lines: Sequence[bytes]) -> list[Event]:
+    """Return the events of webhook bodies, as they would be taken now."""
+    return [event for line in lines for event in Reading().read(line, NOW_MS, "meta").events]
+
+
 def true_answers(clients: ClientPool, lines: Sequence[bytes]) -> Answers:
-    """Return what the four queries have to say of webhook bodies: those of a database with the oracle's rows.
+    """Return what the four queries have to say of webhook bodies, in any order and with any repetitions."""
+    return answers_of_events(clients, events_of(lines))
+
+
+def answers_of_events(clients: ClientPool, events: Sequence[Event]) -> Answers:
+    """Return what the four queries have to say of events: those of a database with the oracle's rows.
 
     Args:
         clients: of a database that is migrated and empty, and has no rows afterwards either.
-        lines: what was fed, in any order and with any repetitions.
+        events: what was taken.
     """
-    events = [event for line in lines for event in Reading().read(line, NOW_MS, "meta").events]
     rows = [CounterRow(key, values, 1) for key, values in expected_totals(events).items()]
+    people = expected_people(events)
+    for (month, account, number, country), phones in expected_phones(events).items():
+        difference = phones - people[month, account, number, country]
+        day = (date.fromisoformat(f"{month}-01") - date(1970, 1, 1)).days
+        if difference:
+            key = (int(Family.ACTIVE_USERS), day, account, number, country, PHONES)
+            rows.append(CounterRow(key, (difference,), 1))
     ClickHouseWriter(clients).flush(0, rows, Progress(1, 1))
     client = clients.get()
     answers: Answers = {name: run_query(client, name, Filters()) for name in QUERIES}

@@ -20,6 +20,13 @@ MINIMAL: dict[str, object] = {
     "occurred_at": 1_793_577_600,
     "user_phone": "254700000001",
 }
+IDENTITY: dict[str, object] = {
+    "account": "9001",
+    "kind": "identity",
+    "occurred_at": 1_793_577_600,
+    "user_bsuid": "KE.2",
+    "user_previous_bsuid": "KE.1",
+}
 FULL: dict[str, object] = {
     "provider": "netcore",
     "account": "9001",
@@ -70,11 +77,12 @@ def test_the_smallest_event_is_completed() -> None:
 
 
 def test_every_field_is_taken_as_said_but_the_received_time() -> None:
-    """All fields of the canonical event are read by their names; ``received_at`` is always ours."""
+    """All fields of a message's event are read by their names; ``received_at`` is always ours."""
     event = parse(FULL).events[0]
     assert {name: getattr(event, name) for name in Event.__struct_fields__} == {
         **FULL,
         "received_at": RECEIVED_AT_MS,
+        "user_previous_bsuid": None,
     }
     assert decode_batch(encode_batch([event])) == [event]
 
@@ -132,6 +140,66 @@ def test_an_event_that_cannot_be_counted_is_refused(fields: dict[str, object], r
     assert [refusal.reason for refusal in parsed.refusals] == [reason]
     assert parsed.events == []
     assert [again.reason for again in parse(orjson.loads(parsed.refusals[0].payload)).refusals] == [reason]
+
+
+def test_an_identity_update_needs_neither_number_nor_message_id() -> None:
+    """Account, time and the two ids are enough; number and message id are then the word ``identity``."""
+    event = parse(IDENTITY).events[0]
+    assert event == Event(
+        provider="canonical",
+        account="9001",
+        number="identity",
+        kind="identity",
+        message_id="identity",
+        occurred_at=1_793_577_600,
+        received_at=RECEIVED_AT_MS,
+        country="KE",
+        user_bsuid="KE.2",
+        user_previous_bsuid="KE.1",
+    )
+    assert decode_batch(encode_batch([event])) == [event]
+
+
+def test_an_identity_update_takes_what_it_is_given_about_the_person() -> None:
+    """Phone, parent, country, number and message id are read; words about messages are not, whatever they are."""
+    words = {"category": "MARKETING", "referral": True, "participant": [], "error_code": -1}
+    person = {"user_phone": "254700000001", "user_parent_bsuid": "KE.ENT.2", "country": "DE"}
+    keys = {"number": "7001", "message_id": "m1", "number_display": "+1 555", "provider": "meta"}
+    event = parse({**IDENTITY, **person, **keys, **words}).events[0]
+    said = {name: getattr(event, name) for name in (*person, *keys)}
+    assert said == {**person, **keys}
+    assert (event.category, event.referral, event.participant, event.error_code) == (None, False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "detail"),
+    [
+        ({"account": None}, "no_account", "account"),
+        ({"number": []}, "invalid_field", "number"),
+        ({"message_id": "a\0"}, "invalid_field", "message_id"),
+        ({"occurred_at": None}, "no_time", "occurred_at"),
+        ({"user_bsuid": None}, "no_user", "neither"),
+        ({"user_bsuid": None, "user_phone": "254700000001"}, "no_user", "user_bsuid is missing"),
+        ({"user_previous_bsuid": None}, "no_user", "user_previous_bsuid is missing"),
+        ({"user_previous_bsuid": ""}, "no_user", "user_previous_bsuid is missing"),
+        ({"user_previous_bsuid": "KE.2"}, "invalid_field", "which is user_bsuid as well"),
+        ({"user_previous_bsuid": "a\0"}, "invalid_field", "user_previous_bsuid"),
+        ({"user_previous_bsuid": ["KE.1"]}, "invalid_field", "user_previous_bsuid"),
+        ({"user_phone": "call me"}, "invalid_field", "user_phone"),
+    ],
+)
+def test_an_identity_update_that_links_nothing_is_refused(
+    fields: dict[str, object], reason: str, detail: str
+) -> None:
+    """One id, or the same twice, is refused with what is wrong, and again when its payload is replayed."""
+    refusal = parse({**IDENTITY, **fields}).refusals[0]
+    assert (refusal.reason, detail in refusal.detail) == (reason, True)
+    assert [again.reason for again in parse(orjson.loads(refusal.payload)).refusals] == [reason]
+
+
+def test_a_previous_id_is_unknown_to_events_of_messages() -> None:
+    """Only identity updates replace an id: elsewhere the field is one that the format does not know."""
+    assert parse({**MINIMAL, "user_previous_bsuid": ["KE.1"]}).events == parse(MINIMAL).events
 
 
 def test_a_list_is_judged_one_by_one() -> None:

@@ -29,6 +29,13 @@ def test_round_trip(letter: DeadLetter) -> None:
     assert decode_dead_letter(encode_dead_letter(letter)) == letter
 
 
+@pytest.mark.parametrize("payload", [b"\r0", b'{"id":1}\n', b" []", b"\t"])
+def test_white_space_around_a_payload_is_kept(payload: bytes) -> None:
+    """JSON with white space around it comes back as it was."""
+    letter = DeadLetter("malformed", "", "", 0, "worker", payload)
+    assert decode_dead_letter(encode_dead_letter(letter)) == letter
+
+
 def test_json_payload_is_readable_in_place() -> None:
     """A JSON payload stands in the record as JSON."""
     assert orjson.loads(encode_dead_letter(LETTER))["payload"] == {"id": 1, "x": []}

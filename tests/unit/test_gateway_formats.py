@@ -13,6 +13,7 @@ from gateway.batching import BatchingAppender, BatchingLimits
 from runtime.clock import ManualClock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from schemas.codec import partition_of
 from tests.unit.gateway_fakes import NOW_MS, TOKEN, MemoryLog, gateway_settings, sign
 
 STATUS = {
@@ -37,13 +38,17 @@ def webhook(account: str) -> bytes:
 
 
 def post(
-    settings: Settings, path: str, body: bytes, headers: dict[str, str]
+    settings: Settings,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    registry: CollectorRegistry | None = None,
 ) -> tuple[httpx.Response, MemoryLog]:
     """Send one request to a gateway with its own parsers; return the answer and the log."""
     log = MemoryLog()
 
     async def send() -> httpx.Response:
-        metrics, clock = Metrics(CollectorRegistry()), ManualClock(NOW_MS)
+        metrics, clock = Metrics(registry or CollectorRegistry()), ManualClock(NOW_MS)
         port = BatchingAppender(log.append_record, 4, BatchingLimits(1, 500, 1000), metrics, clock)
         transport = httpx.ASGITransport(create_app(port, settings, metrics, clock))
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
@@ -78,6 +83,22 @@ def test_refused_account_can_be_replayed_as_canonical() -> None:
     assert (response.status_code, response.json()["accepted"]) == (200, 1)
     [event] = replayed.events()
     assert (event.account, event.message_id, event.user_phone) == ("9999", "wamid.S1", "5511900000001")
+
+
+def test_identity_updates_are_accepted_in_the_partition_of_the_current_id() -> None:
+    """A changed user id is an event, counted as such, and is where the events of the current id are."""
+    update = {"user_id": {"previous": "BR.1", "current": "BR.2"}, "timestamp": NOW_MS // 1000}
+    entry = {"id": "9001", "changes": [{"field": "user_id_update", "value": {"user_id_update": [update]}}]}
+    body = orjson.dumps({"object": "whatsapp_business_account", "entry": [entry]})
+    registry = CollectorRegistry()
+    settings = Settings(gateway=gateway_settings())
+    response, log = post(settings, "/webhooks/meta", body, sign(body), registry)
+    assert response.json() == {"status": "ok", "accepted": 1, "refused": 0, "ignored": 0}
+    [event] = log.events()
+    assert (event.kind, event.user_previous_bsuid, event.user_bsuid) == ("identity", "BR.1", "BR.2")
+    labels = {"kind": "identity", "outcome": "accepted"}
+    assert registry.get_sample_value("convometer_events_total", labels) == 1
+    assert [record[1] for record in log.records] == [partition_of("9001", "BR.2", 4)]
 
 
 def test_unparseable_meta_body() -> None:

@@ -70,7 +70,7 @@ def test_command_reports_a_truth_it_cannot_write(tmp_path: Path) -> None:
 def test_command_paces_its_output() -> None:
     """With a rate, updates come out no faster than that."""
     started = time.monotonic()
-    result = CliRunner().invoke(generate, ["--users", "20", "--days", "1", "--rate", "150"])
+    result = CliRunner().invoke(generate, ["--users", "60", "--days", "1", "--rate", "150"])
     elapsed = time.monotonic() - started
     assert result.exit_code == 0
     updates = [parse(line, 1_795_000_000_000).update_count for line in result.stdout_bytes.splitlines()]

@@ -41,6 +41,7 @@ GOOD = Event(
     country="DE",
     user_phone="491700000001",
 )
+IDENTITY: dict[str, object] = {"kind": "identity", "user_bsuid": "DE.2", "user_previous_bsuid": "DE.1"}
 
 
 def canonical_body(at: object) -> bytes:
@@ -136,11 +137,20 @@ def test_every_time_that_is_taken_has_a_day_that_a_row_can_hold() -> None:
         {"provider": "twilio"},
         {"kind": "played"},
         {"category": "MARKETING"},
+        {"user_previous_bsuid": ""},
+        {"user_previous_bsuid": "b" * 513},
+        {"user_previous_bsuid": "DE.\0"},
+        {**IDENTITY, "user_previous_bsuid": None},
+        {**IDENTITY, "user_previous_bsuid": "DE.\0"},
+        {**IDENTITY, "user_previous_bsuid": "DE.2"},
+        {**IDENTITY, "user_bsuid": None},
+        {**IDENTITY, "user_bsuid": None, "user_phone": None},
     ],
 )
 def test_a_batch_record_smuggles_in_nothing_that_a_parser_refuses(fields: dict[str, object]) -> None:
     """One event outside the limits makes the record unreadable, wherever in it the event stands."""
-    assert decode_batch(encode_batch([GOOD])) == [GOOD]
+    good = [GOOD, msgspec.structs.replace(GOOD, **IDENTITY)]
+    assert decode_batch(encode_batch(good)) == good
     bad = msgspec.structs.replace(GOOD, **fields)
     with pytest.raises(UnreadableRecord, match="batch record"):
         decode_batch(encode_batch([GOOD, bad]))
@@ -154,7 +164,7 @@ DEEP = b"\x91" * 200_000
     "record",
     [
         encode_batch([GOOD]).replace(b"\xa1A", b"\xa3" + NOT_UTF8),
-        encode_batch([GOOD]).replace(b"\xdc\x00\x17", b"\xdc\x00\x18") + DEEP,
+        encode_batch([GOOD]).replace(b"\xdc\x00\x18", b"\xdc\x00\x19") + DEEP,
         encode_batch([GOOD])[:-1],
         encode_batch([GOOD]) + b"\0",
         b"\x01",

@@ -34,6 +34,10 @@ class Working:
         """See ``Worker.flush_age_seconds``."""
         return 0.0
 
+    def moves(self) -> dict[int, tuple[int, int]]:
+        """See ``Worker.moves``."""
+        return dict.fromkeys(self.lags, (5, 3))
+
     def state_records(self) -> dict[str, int]:
         """See ``Worker.state_records``."""
         return {}
@@ -48,8 +52,9 @@ def test_a_partition_that_went_to_another_worker_leaves_no_lag_behind() -> None:
     sample_gauges(metrics, worker, 0)
     assert registry.get_sample_value("convometer_lag_records", {"partition": "0"}) == 7
     assert registry.get_sample_value("convometer_retention_used_ratio", {"partition": "0"}) == 0.6
+    assert registry.get_sample_value("convometer_identity_moves_sent", {"partition": "0"}) == 5
     del working.lags[0]
     sample_gauges(metrics, worker, 0)
-    for name in ("lag_records", "lag_seconds", "retention_used_ratio"):
+    for name in ("lag_records", "lag_seconds", "retention_used_ratio", "identity_moves_sent"):
         assert registry.get_sample_value(f"convometer_{name}", {"partition": "0"}) is None
     assert registry.get_sample_value("convometer_lag_records", {"partition": "1"}) == 3

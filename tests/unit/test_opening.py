@@ -13,7 +13,8 @@ from schemas.topics import EVENTS
 from sinks.clickhouse.writer import Mark
 from streams import opening
 from streams.opening import Opened, Opener, WorkerOptions
-from streams.processor import SourceRecord, StateMismatch
+from streams.processor import StateMismatch
+from streams.step import SourceRecord
 from tests.support.flushing import NOW_SECONDS, incoming
 from tests.support.memory_log import MemoryLog
 

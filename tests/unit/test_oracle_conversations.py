@@ -1,4 +1,4 @@
-"""The oracle's windows, conversations and pricing words against examples worked by hand (metering.md §3, §5)."""
+"""windows, conversations and pricing words against examples worked by hand (metering.md §3, §5)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from tests.oracle.examples import (
     opened,
     rows,
     sent,
+    totals,
 )
-from tests.oracle.totals import expected_totals
+
+pytestmark = pytest.mark.usefixtures("judge")
 
 # --- §3 conversations ----------------------------------------------------------------------------------------
 
@@ -135,9 +137,9 @@ def test_free_form_belongs_to_the_conversation_opened_first(utility_at: int, cha
 def test_conversations_of_other_users_and_numbers_are_apart() -> None:
     """The same second on two numbers and for two users opens three conversations."""
     events = (delivered(T0, "m1"), delivered(T0, "m2", number="N2"), delivered(T0, "m3", phone="49171"))
-    totals = expected_totals(events)
-    assert totals[(int(Family.CONVERSATIONS), D0, "A", "N", "DE", "service", "")] == (2, 2, 0)
-    assert totals[(int(Family.CONVERSATIONS), D0, "A", "N2", "DE", "service", "")] == (1, 1, 0)
+    found = totals(*events)
+    assert found[(int(Family.CONVERSATIONS), D0, "A", "N", "DE", "service", "")] == (2, 2, 0)
+    assert found[(int(Family.CONVERSATIONS), D0, "A", "N2", "DE", "service", "")] == (1, 1, 0)
 
 
 # --- §3 free entry points ------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """A hundred thousand damaged bodies: nothing crashes, nothing is lost, nothing unencodable is accepted.
 
+Accepted, refused and ignored make up what was sent.
+
 The count of updates is written here once more, from the parser's contract and without its code.
 """
 
@@ -43,6 +45,13 @@ CANONICAL_FULL = {
     "conversation_expires_at": 1_793_664_000,
     "error_code": 1,
 }
+CANONICAL_IDENTITY = {
+    "account": "9001",
+    "kind": "identity",
+    "occurred_at": 1_793_577_600,
+    "user_bsuid": "KE.2",
+    "user_previous_bsuid": "KE.1",
+}
 CANONICAL_SEEDS = [
     orjson.dumps(CANONICAL_FULL),
     orjson.dumps(
@@ -51,6 +60,13 @@ CANONICAL_SEEDS = [
             {"account": "9001", "kind": "read"},
         ]
     ),
+    orjson.dumps(
+        [
+            {**CANONICAL_FULL, "kind": "identity", "user_bsuid": "KE.2", "user_previous_bsuid": "KE.1"},
+            {**CANONICAL_IDENTITY, "user_phone": "254700000001"},
+        ]
+    ),
+    orjson.dumps(CANONICAL_IDENTITY),
 ]
 
 # Written into the bytes after encoding: JSON that the encoder itself would refuse to write.
@@ -65,8 +81,13 @@ LITERALS = {
 _GARBAGE_VALUES: tuple[object, ...] = (
     None, True, False, 0, -1, 1, 1.5, 2**31, 2**32, 2**63, "", " ", "\0", "a\0b", "x" * 513, "x" * 9_000, "+",
     "\u0663", "\U0001f44d", "\u202e", "true", "group", "payment", "system", "deleted", "messages", "KE.1",
-    "1793577600", [], {}, [[]], [None], [{}], {"": ""}, {"id": {}}, [1, "a", None], "@deep@", "@huge@",
+    "1793577600", "user_id_update", "user_changed_number", "identity",
+    [], {}, [[]], [None], [{}], {"": ""}, {"id": {}}, [1, "a", None], "@deep@", "@huge@",
     "@negative@", "@tiny@", "@twice@", "@surrogate@",
+)  # fmt: skip
+RENAMED = (
+    "id", "status", "type", "statuses", "messages", "recipient_type", "from", "user_id_update", "user_id",
+    "previous_user_id", "user_previous_bsuid",
 )  # fmt: skip
 # As JSON, so that every use is a fresh value.
 GARBAGE = [orjson.dumps(value) for value in _GARBAGE_VALUES]
@@ -118,7 +139,7 @@ def _damaged(dice: Random, seed: bytes) -> bytes:
     """Return a seed with one to four changes of its tree, and now and then of its bytes."""
     document = orjson.loads(seed)
     for _ in range(dice.randint(1, 4)):
-        _change_somewhere(dice, document)
+        change_somewhere(dice, document)
     content = orjson.dumps(document)
     if b'"@' in content:
         for mark, literal in LITERALS.items():
@@ -128,7 +149,7 @@ def _damaged(dice: Random, seed: bytes) -> bytes:
     return content
 
 
-def _change_somewhere(dice: Random, document: object) -> None:
+def change_somewhere(dice: Random, document: object) -> None:
     """Delete, replace, duplicate or rename one element, reached by a random walk from the root."""
     node = document
     while True:
@@ -152,7 +173,7 @@ def _change_somewhere(dice: Random, document: object) -> None:
     elif isinstance(node, list):
         node.insert(key, child)
     else:
-        node[dice.choice(["id", "status", "type", "statuses", "messages", "recipient_type", "from"])] = child
+        node[dice.choice(RENAMED)] = child
 
 
 def _with_damaged_bytes(dice: Random, content: bytes) -> bytes:
@@ -177,12 +198,12 @@ def _updates_of_entry(entry: object) -> int:
 
 
 def _updates_of_change(change: object) -> int:
-    if not isinstance(change, dict) or change.get("field") != "messages":
+    field = change.get("field") if isinstance(change, dict) else None
+    value = change.get("value") if isinstance(change, dict) else None
+    if field not in ("messages", "user_id_update") or not isinstance(value, dict):
         return 1
-    value = change.get("value")
-    if not isinstance(value, dict):
-        return 1
-    lists = [value.get("statuses"), value.get("messages")]
+    names = ("statuses", "messages") if field == "messages" else ("user_id_update",)
+    lists = [value.get(name) for name in names]
     return sum(_updates_of_list(updates) for updates in lists) or 1
 
 

@@ -65,26 +65,35 @@ def test_usage_counts_every_step_on_its_own_local_day() -> None:
 
 def test_ladder_implies_what_was_not_said() -> None:
     """A read is a delivery and was sent; a failure counts only as long as nothing was delivered."""
-    read = climb(Outgoing("m", [Status("read", 50, SERVICE)]))
+    read = climb(Outgoing("m", [Status("read", 50, SERVICE)]), BRAZILIAN)
     assert (read.sent_at, read.delivered_at, read.read_at, read.template) == (50, 50, 50, False)
-    failed = climb(Outgoing("m", [Status("failed", 40, None, 131026)]))
+    failed = climb(Outgoing("m", [Status("failed", 40, None, 131026)]), BRAZILIAN)
     assert (failed.first_at, failed.sent_at, failed.not_delivered_at, failed.category) == (40, None, 40, "")
-    taken_back = climb(Outgoing("m", [Status("failed", 40, None, 131026), Status("delivered", 60, UTILITY)]))
+    taken_back = climb(
+        Outgoing("m", [Status("failed", 40, None, 131026), Status("delivered", 60, UTILITY)]), BRAZILIAN
+    )
     assert (taken_back.first_at, taken_back.sent_at, taken_back.not_delivered_at) == (40, 60, None)
-    played = climb(Outgoing("m", [Status("delivered", 60, SERVICE), Status("played", 70)]))
+    played = climb(Outgoing("m", [Status("delivered", 60, SERVICE), Status("played", 70)]), BRAZILIAN)
     assert played.read_at == 70
 
 
 def test_ladder_takes_the_earliest_word_and_breaks_ties_by_rule() -> None:
     """The earliest status that carries pricing decides; in one second free wins, and the first category."""
-    restated = climb(Outgoing("m", [Status("sent", 10, MARKETING), Status("delivered", 11, ENTRY_POINT)]))
+    restated = climb(
+        Outgoing("m", [Status("sent", 10, MARKETING), Status("delivered", 11, ENTRY_POINT)]), BRAZILIAN
+    )
     assert (restated.billable, restated.category, restated.free_entry_point) == (True, "marketing", True)
-    tied = climb(Outgoing("m", [Status("sent", 10, UTILITY), Status("delivered", 10, SERVICE)]))
+    tied = climb(Outgoing("m", [Status("sent", 10, UTILITY), Status("delivered", 10, SERVICE)]), BRAZILIAN)
     assert (tied.billable, tied.category) == (False, "service")
     category_only = Said("utility", "PMP")
-    silent = climb(Outgoing("m", [Status("sent", 10, category_only), Status("delivered", 11, UTILITY)]))
+    silent = climb(
+        Outgoing("m", [Status("sent", 10, category_only), Status("delivered", 11, UTILITY)]), BRAZILIAN
+    )
     assert silent.billable is True
-    assert climb(Outgoing("m", [Status("sent", 10, Said("utility", "CBP", None, False))])).billable is False
+    assert (
+        climb(Outgoing("m", [Status("sent", 10, Said("utility", "CBP", None, False))]), BRAZILIAN).billable
+        is False
+    )
 
 
 def test_conversations_of_a_day_by_hand() -> None:
@@ -211,3 +220,84 @@ def test_active_users_by_number_and_for_the_whole_account() -> None:
         ("2026-11", first, 2, 0),
         ("2026-11", second, 1, 0),
     ]
+
+
+def shown(message: Outgoing, *looks: Identity) -> Outgoing:
+    """Let each status of the message name its user in another way."""
+    for status, who in zip(message.statuses, looks, strict=True):
+        status.shown = who
+    return message
+
+
+OLD_PHONE = Identity("BR", "5511961234567", "BR.1")
+ID_ALONE = Identity("BR", None, "BR.1")
+NEW_PHONE = Identity("PT", "351912345678", "PT.2")
+
+
+def mau(*people: Contact) -> list[tuple[object, ...]]:
+    """Return ``(number, mau, mau_both, mau_phones)`` of every row of November."""
+    table = rows("active-users", *people)
+    return [(row["number"], row["mau"], row["mau_both"], row["mau_phones"]) for row in table]
+
+
+def test_person_of_many_names_is_one_user_with_as_many_phones_as_shown() -> None:
+    """Whoever changes the phone counts once in ``mau``, and each phone that the items of the month show once."""
+    first = shown(delivered(NOON, UTILITY), OLD_PHONE, OLD_PHONE)
+    second = shown(delivered(NOON + HOUR, UTILITY), ID_ALONE, ID_ALONE)
+    third = Incoming("i", NOON + DAY, shown=NEW_PHONE)
+    changed = Contact(
+        ACCOUNT, OLD_PHONE, [Thread(NUMBER, [first], []), Thread(SECOND_NUMBER, [second], [third])]
+    )
+    assert mau(changed) == [
+        ("", 1, 1, 2),
+        (NUMBER.number_id, 1, 0, 1),
+        (SECOND_NUMBER.number_id, 1, 1, 1),
+    ]
+
+
+def test_person_without_a_phone_counts_as_one_phone() -> None:
+    """Of two people without a shown phone both count, beside the phone of a third."""
+    people = [
+        Contact(ACCOUNT, who, [Thread(NUMBER, [delivered(NOON, UTILITY)], [])])
+        for who in (ID_ALONE, Identity("IN", None, "IN.3"), NEW_PHONE)
+    ]
+    assert mau(*people)[0] == ("", 3, 0, 3)
+
+
+def test_recycled_phone_counts_once_and_both_its_people() -> None:
+    """Two people who had one phone within a month are two users with one phone; in another month it counts again."""
+    heir = Identity("BR", OLD_PHONE.phone, "BR.9")
+    former = Contact(ACCOUNT, OLD_PHONE, [Thread(NUMBER, [], [Incoming("i", NOON)])])
+    later = Contact(
+        ACCOUNT, heir, [Thread(NUMBER, [], [Incoming("j", NOON + 9 * DAY), Incoming("k", NOON + 30 * DAY)])]
+    )
+    table = rows("active-users", former, later)
+    assert [(r["month"], r["mau"], r["mau_phones"]) for r in table if r["number"] == ""] == [
+        ("2026-11", 2, 1),
+        ("2026-12", 1, 1),
+    ]
+
+
+def test_country_and_phone_are_those_of_the_earliest_event_with_a_phone() -> None:
+    """A message whose phone is shown late is of that phone's country, and only a delivered one shows a phone."""
+    moved = shown(delivered(NOON, UTILITY), ID_ALONE, NEW_PHONE)
+    ladder = climb(moved, BRAZILIAN)
+    assert (ladder.country, ladder.phone) == ("PT", "351912345678")
+    hidden = climb(shown(delivered(NOON, UTILITY), ID_ALONE, ID_ALONE), BRAZILIAN)
+    assert (hidden.country, hidden.phone) == ("BR", None)
+    usual = climb(delivered(NOON, UTILITY), BRAZILIAN)
+    assert (usual.country, usual.phone) == ("BR", BRAZILIAN.phone)
+    failed = shown(Outgoing("f", [Status("failed", NOON, None, 131026)]), OLD_PHONE)
+    received = Incoming("i", NOON, shown=ID_ALONE)
+    assert mau(Contact(ACCOUNT, ID_ALONE, [Thread(NUMBER, [failed], [received])]))[0] == ("", 1, 0, 1)
+    truth = Truth({})
+    truth.add(Contact(ACCOUNT, ID_ALONE, [Thread(NUMBER, [moved, failed], [received])]))
+    countries = {(row["query"], row["country"]) for row in truth.rows() if "country" in row}
+    assert countries == {("usage", "PT"), ("usage", "BR"), ("conversations", "PT"), ("incoming", "BR")}
+
+
+def test_conversation_goes_on_when_the_person_has_another_name() -> None:
+    """A second template within 24 hours opens nothing, whatever the person is called by then."""
+    first = shown(delivered(NOON, MARKETING), OLD_PHONE, OLD_PHONE)
+    second = shown(delivered(NOON + HOUR, MARKETING), NEW_PHONE, NEW_PHONE)
+    assert conversations(thread(first, second)) == [("2026-11-02", "marketing", 0, 1)]

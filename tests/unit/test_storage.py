@@ -22,7 +22,8 @@ from metering.storage import (
 )
 from metering.user import User
 
-PREFIX = user_prefix("account", "user")
+USER = "user"
+PREFIX = user_prefix("account", USER)
 RECORD_BYTES_MAX = 32_768
 
 
@@ -79,7 +80,8 @@ def same(one: User, other: User) -> bool:
 def grown(store: Store, count: int, step: int) -> UserRecord:
     """Return a new user grown to a number of items, stored after every ``step``."""
     record = store.load()
-    record.user.number_index("number-1")
+    record.user.head.number_index("number-1")
+    record.user.head.profile_index(None, USER)
     for start in range(0, count, step):
         store.apply(record.writes([put(record.user, n) for n in range(start, min(count, start + step))]))
     store.apply(record.writes([]))
@@ -102,7 +104,8 @@ def test_growing_and_shrinking_at_every_size_leaves_exactly_the_user() -> None:
     """From nothing to 1,500 items and back, the store holds the user after every step, and no other record."""
     store = Store()
     record = store.load()
-    record.user.number_index("number-1")
+    record.user.head.number_index("number-1")
+    record.user.head.profile_index(None, USER)
     numbers = [*range(0, 1_500, 50)]
     for start in numbers:
         store.apply(record.writes([put(record.user, n) for n in range(start, start + 50)]))

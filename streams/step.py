@@ -1,0 +1,88 @@
+"""What a partition's processor is told, and what it hands out: one step to commit.
+
+Owns no behaviour beyond adding to a step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from metering.calendar import ZoneRules
+from metering.retention import Cut
+from metering.rules import Regimes
+from schemas.events import Event, Refusal
+from schemas.parcels import Parcel
+from schemas.rows import CounterKey
+from streams.store import Table
+
+SourceRecord = tuple[int, bytes, int]
+"""``(offset, bytes, time in UTC milliseconds)``"""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long state is kept; seconds unless said otherwise (metering.md §6)."""
+
+    horizon_seconds: int = 16 * 86_400
+    message_seconds: int = 35 * 86_400
+    expired_mark_seconds: int = 400 * 86_400
+
+    def cut_at(self, folded_until: int) -> Cut:
+        """Return the cut that goes with an account's cut instant."""
+        return Cut(folded_until, folded_until + self.horizon_seconds - self.message_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorConfig:
+    """What a processor needs to know beyond its store."""
+
+    partition: int
+    partition_count: int
+    installation: str
+    regimes: Regimes
+    zones_of: Callable[[str], ZoneRules]
+    parse_json: Callable[[bytes, int], tuple[list[Event], list[Refusal]]]
+    """Reads a record that another producer wrote as JSON; the second argument is its time in UTC milliseconds."""
+    retention: Retention = field(default_factory=Retention)
+    cached_items_max: int = 200_000
+
+
+@dataclass(slots=True)
+class Step:
+    """What one commit makes durable, and what it came to."""
+
+    writes: dict[Table, dict[bytes, bytes | None]] = field(
+        default_factory=lambda: {table: {} for table in Table}
+    )
+    rows: dict[CounterKey, tuple[int, ...]] = field(default_factory=dict)
+    """Counter rows with their new absolute measures."""
+    refusals: list[Refusal] = field(default_factory=list)
+    forwards: dict[int, list[bytes]] = field(default_factory=dict)
+    """Records for other partitions, or for this one's own next step."""
+    misplaced: dict[int, list[Event]] = field(default_factory=dict)
+    """Events of users whom another partition owns."""
+    parcels: dict[int, list[Parcel]] = field(default_factory=dict)
+    """What partitions are told about linked users."""
+    accounts: set[str] = field(default_factory=set)
+    """Accounts whose record changes."""
+    links: Counter[str] = field(default_factory=Counter)
+    """What was done about linked users: announced, refused, moved_out, joined, unrestated, beyond_state."""
+    sequence: int = 0
+    source_offset: int = 0
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Number of events by (kind, outcome)."""
+    event_count: int = 0
+    refused_run: int = 0
+    """The longest row of refused updates that ended in this step, those of earlier steps included."""
+
+    def send(self, parcels: Mapping[int, Parcel]) -> None:
+        """Send parcels to partitions."""
+        for partition, parcel in parcels.items():
+            self.parcels.setdefault(partition, []).append(parcel)
+
+    def count(self, event: Event, outcome: str) -> None:
+        """Count what became of an event."""
+        key = (event.kind, outcome)
+        self.outcomes[key] = self.outcomes.get(key, 0) + 1
