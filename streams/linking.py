@@ -33,7 +33,7 @@ from metering.storage import (
 from metering.user import User
 from schemas.codec import encode_batch, partition_of
 from schemas.events import Event, Refusal
-from schemas.parcels import Attach, Detach, KeyParcel, Parcel, RoutedEvents, StatePart
+from schemas.parcels import Attach, Detach, KeyParcel, RoutedEvents, StatePart
 from streams.store import Table
 from streams.users import CachedUser, UserKey
 
@@ -48,6 +48,8 @@ _EVENTS_PER_PARCEL = 500
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(MovedState).decode
+_decode_part = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
+"""The number of parts of the state, and this one."""
 
 Changes = list[tuple[str, Differences]]
 """Differences by account."""
@@ -103,12 +105,15 @@ class Linking:
             if name != key[1]:
                 self._send(Detach(key[0], name, key[1]), step)
 
-    def take(self, parcels: Iterable[Parcel], step: Step, changed: dict[UserKey, CachedUser]) -> Changes:
+    def take(self, parcels: Iterable[KeyParcel], step: Step, changed: dict[UserKey, CachedUser]) -> Changes:
         """Do what other partitions ask for, and return what that changes in the totals.
 
         Users changed by it are added to ``changed``; one that left is taken out.
         """
         changes: Changes = []
+        parcels = list(parcels)
+        # One look at the store for all of them.
+        self._processor.users.load({(parcel.account, parcel.key) for parcel in parcels})
         for parcel in parcels:
             if isinstance(parcel, Attach):
                 self._attach(parcel, step, changed)
@@ -161,10 +166,9 @@ class Linking:
         writes = step.writes[Table.USERS]
         prefix = user_prefix(*key)
         writes.update((expired_key(prefix, item), None) for item in marks)
-        for source, parts in arrived.items():
-            writes.update((arrived_key(prefix, source, part), None) for part in range(len(parts)))
-            for part, state in enumerate(parts):
-                self._send(StatePart(account, target, source, part, len(parts), state), step)
+        for (source, part), (parts, state) in arrived.items():
+            writes[arrived_key(prefix, source, part)] = None
+            self._send(StatePart(account, target, source, part, parts, state), step)
         if user.head.profiles or marks:
             own = [_encode(part) for part in _parts_of(user, marks)]
             step.links["moved_out"] += 1
@@ -176,34 +180,29 @@ class Linking:
 
     def _marks(self, key: UserKey, step: Step) -> dict[bytes, bytes]:
         """Return the user's marks of dropped items, those of this step included."""
-        prefix = user_prefix(*key)
-        marks: dict[bytes, bytes] = {}
-        stored = self._processor.store.scan(Table.USERS, prefix + b"x")
-        written = [entry for entry in step.writes[Table.USERS].items() if entry[0].startswith(prefix)]
-        for stored_key, value in [*stored, *written]:
-            item = expired_item(stored_key)
-            if item is not None and value is not None:
-                marks[item] = value
-            elif item is not None:
-                marks.pop(item, None)
-        return marks
+        found = self._records(key, b"x", step)
+        return {item: value for each, value in found.items() if (item := expired_item(each)) is not None}
 
-    def _arrived_parts(self, key: UserKey, step: Step) -> dict[str, list[bytes]]:
-        """Return the parts of states that have arrived for a user and are not joined, by source."""
-        prefix = user_prefix(*key)
-        found = dict(self._processor.store.scan(Table.USERS, prefix + b"t"))
-        for stored_key, value in step.writes[Table.USERS].items():
-            if stored_key.startswith(prefix) and arrived_part(stored_key):
-                if value is None:
-                    found.pop(stored_key, None)
-                else:
-                    found[stored_key] = value
-        result: dict[str, list[bytes]] = {}
-        for stored_key in sorted(found):
-            place = arrived_part(stored_key)
-            assert place is not None
-            result.setdefault(place[0], []).append(found[stored_key])
-        return result
+    def _arrived_parts(self, key: UserKey, step: Step) -> dict[tuple[str, int], tuple[int, bytes]]:
+        """Return the parts that have come of states whose other parts have not, by source and place, in order."""
+        found = self._records(key, b"t", step)
+        return {
+            place: _decode_part(found[each])
+            for each in sorted(found)
+            if (place := arrived_part(each)) is not None
+        }
+
+    def _records(self, key: UserKey, piece: bytes, step: Step) -> dict[bytes, bytes]:
+        """Return the user's records of one kind, as they will be after this step."""
+        prefix = user_prefix(*key) + piece
+        found = dict(self._processor.store.scan(Table.USERS, prefix))
+        for each in step.user_records.get(key, ()):
+            value = step.writes[Table.USERS].get(each)
+            if value is None:
+                found.pop(each, None)
+            elif each.startswith(prefix):
+                found[each] = value
+        return found
 
     def _detach(self, parcel: Detach, step: Step) -> None:
         key: UserKey = (parcel.account, parcel.key)
@@ -219,7 +218,7 @@ class Linking:
             self._send(msgspec.structs.replace(parcel, key=cached.record.alias.key), step)
             return []
         stored_key = arrived_key(cached.record.prefix, parcel.source, parcel.part)
-        step.writes[Table.USERS][stored_key] = parcel.state
+        step.write_record(key, stored_key, _encode((parcel.parts, parcel.state)))
         if parcel.part + 1 < parcel.parts:
             return []
         return self._join(key, parcel.source, parcel.parts, step, changed)
@@ -234,7 +233,7 @@ class Linking:
         for each in keys:
             state = writes[each] if each in writes else next(missing)
             assert state is not None, "the parts of a state arrive in order, and stay until they are joined"
-            moved.add(_decode_state(state))
+            moved.add(_decode_state(_decode_part(state)[1]))
         return moved
 
     def _join(
@@ -256,7 +255,8 @@ class Linking:
         )
         writes, prefix = step.writes[Table.USERS], cached.record.prefix
         writes.update((arrived_key(prefix, source, part), None) for part in range(parts))
-        writes.update((expired_key(prefix, item), day) for item, day in moved.marks.items())
+        for item, day in moved.marks.items():
+            step.write_record(key, expired_key(prefix, item), day)
         changed[key] = cached
         processor.record.moves_in += 1
         self._note(joined, account, cached.metered.user.head.numbers, step)

@@ -313,7 +313,9 @@ class Processor:
         """Fold a user up to its account's cut and return the items that this drops."""
         account = key[0]
         marks = fold_cached(cached, self.accounts[account].cut, self.config.retention, self.rules(account))
-        step.writes[Table.USERS].update(marks)
+        for mark, day in marks.items():
+            assert day is not None
+            step.write_record(key, mark, day)
         return {item for mark in marks if (item := expired_item(mark)) is not None}
 
     def _expired(

@@ -65,6 +65,8 @@ class Step:
     """Events of users whom another partition owns."""
     parcels: dict[int, list[Parcel]] = field(default_factory=dict)
     """What partitions are told about linked users."""
+    user_records: dict[tuple[str, str], list[bytes]] = field(default_factory=dict)
+    """Keys of the marks and arrived parts that are written, by ``(account, user key)``."""
     accounts: set[str] = field(default_factory=set)
     """Accounts whose record changes."""
     links: Counter[str] = field(default_factory=Counter)
@@ -76,6 +78,11 @@ class Step:
     event_count: int = 0
     refused_run: int = 0
     """The longest row of refused updates that ended in this step, those of earlier steps included."""
+
+    def write_record(self, user: tuple[str, str], key: bytes, value: bytes) -> None:
+        """Write a record that is a user's, but no piece of its state."""
+        self.writes[Table.USERS][key] = value
+        self.user_records.setdefault(user, []).append(key)
 
     def send(self, parcels: Mapping[int, Parcel]) -> None:
         """Send parcels to partitions."""

@@ -13,6 +13,7 @@ from metering.rules import DAY_SECONDS
 from metering.storage import alias_of, head_key, user_prefix
 from schemas.codec import partition_of
 from schemas.events import Event, Kind
+from schemas.parcels import PARCEL_TAG, Attach, Parcel, StatePart, decode_parcels, encode_parcels
 from schemas.rows import CounterKey, Family
 from streams.linking import JOINS_MAX
 from streams.store import Table
@@ -20,6 +21,7 @@ from tests.support.partitions import Partitions
 
 START = 1_780_272_000  # 2026-06-01
 PARTITIONS = 4
+PARCEL = bytes([PARCEL_TAG])
 PHONE, BSUID = "5511900000001", "BR.1"
 
 
@@ -130,6 +132,40 @@ def test_a_large_state_moves_in_parts(tmp_path: Path) -> None:
     ]
     assert left == []
     partitions.close()
+
+
+def test_a_state_that_is_on_its_way_follows_a_user_that_moves_on(tmp_path: Path) -> None:
+    """Half of its parts have come when the user that they are for is found to be another one's."""
+    partitions = opened(tmp_path)
+    fed(partitions, *(event("delivered", f"m{n}", START + n, PHONE, None) for n in range(3_500)))
+    random = Random(5)
+    target = partitions.partitions[partition_of("A", "BR.5", PARTITIONS)]
+    fed(partitions, event("sent", "x", START, None, "BR.5"))
+    partitions.append([event("incoming", "i1", START, PHONE, "BR.5")])
+    source = partitions.partitions[partition_of("A", PHONE, PARTITIONS)]
+    while not any(PARCEL in record[:1] for record in target.log[target.processor.record.source_offset :]):
+        target.work(random)
+        source.work(random)
+    parts = [each for record in target.log for each in parcels_in(record) if isinstance(each, StatePart)]
+    assert len(parts) == 4
+    # In between comes word that BR.1 and BR.5 are one user.
+    position = target.log.index(next(iter(encode_parcels(parts))))
+    del target.log[position:]
+    target.log += list(encode_parcels(parts[:2]))
+    target.log += list(encode_parcels([Attach("A", "BR.5", "BR.1")]))
+    target.log += list(encode_parcels(parts[2:]))
+    partitions.work(random, crash_share=0.3)
+    rows = partitions.totals()
+    assert measures(rows, Family.MESSAGES) == (3_501, 3_501, 3_500, 0, 0)
+    assert active(rows) == 1
+    sums = [partition.processor.record for partition in partitions.partitions]
+    assert sum(record.moves_out for record in sums) == sum(record.moves_in for record in sums)
+    partitions.close()
+
+
+def parcels_in(record: bytes) -> list[Parcel]:
+    """Return the parcels of a record, none of one of another kind."""
+    return decode_parcels(record) if record[:1] == PARCEL else []
 
 
 def test_a_status_of_a_message_dropped_under_the_other_name_opens_none(tmp_path: Path) -> None:
