@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -136,6 +137,9 @@ def run_async(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
             uvloop.run(function(*args, **kwargs))
         except EXPECTED_ERRORS as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            # What shells say of a process that Ctrl-C ended.
+            raise SystemExit(128 + signal.SIGINT) from None
         except OSError as error:
             # Whoever closed the pipe has seen enough; that is click's to handle.
             if error.errno == errno.EPIPE:

@@ -10,6 +10,7 @@ import asyncio
 import sys
 import threading
 import uuid
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -164,12 +165,25 @@ async def _ingest_files(
 async def _ingest_file(engine: Engine, path: Path, input_format: InputFormat, holds: _Holds | None) -> Intake:
     total = Intake()
     with closing(_open(path)) as stream, _Progress(str(path)) as progress:
-        async for lines in _chunks(stream):
-            if holds is not None:
-                await holds.see(lines, input_format)
-            total.add(await engine.ingest(lines, input_format, total.lines + 1))
-            progress.show(total)
+        try:
+            async for lines in _chunks(stream):
+                if not total.lines:
+                    lines[0] = lines[0].removeprefix(BOM_UTF8)
+                if holds is not None:
+                    await holds.see(lines, input_format)
+                total.add(await engine.ingest(lines, input_format, total.lines + 1))
+                progress.show(total)
+        except UnreadableInput as error:
+            raise UnreadableInput(f"{path}: {error}; {_taken(total)}") from error
+        except asyncio.CancelledError:
+            click.echo(f"\n{path}: stopped; {_taken(total)}", err=True)
+            raise
     return total
+
+
+def _taken(total: Intake) -> str:
+    """Say what becomes of the lines of a file that did not come to its end."""
+    return f"{total.lines} lines were taken and are kept; feeding the file again from its start counts nothing twice"
 
 
 def _open(path: Path) -> ByteStream:

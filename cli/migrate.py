@@ -11,6 +11,7 @@ from cli.node import clickhouse_address
 from sinks.clickhouse.client import open_client
 from sinks.clickhouse.migrations import migrate
 from streams.embedded.log import EmbeddedLog
+from streams.embedded.records import LogOwned
 
 
 @click.command("migrate")
@@ -24,11 +25,15 @@ async def migrate_command(dry_run: bool, config: Path | None, data: Path | None)
     """
     settings = settings_of(config, data)
     # The embedded engine has one owner, like the log: taking the log's lock keeps two processes out of it.
-    lock = (
-        EmbeddedLog.open(settings.log_directory.absolute())
-        if settings.chdb_directory and settings.log_directory
-        else None
-    )
+    try:
+        lock = (
+            EmbeddedLog.open(settings.log_directory.absolute())
+            if settings.chdb_directory and settings.log_directory
+            else None
+        )
+    except LogOwned:
+        click.echo("nothing to apply: the process that owns the data directory did so at its start")
+        return
     try:
         client = open_client(clickhouse_address(settings))
         applied = migrate(client, dry_run=dry_run)

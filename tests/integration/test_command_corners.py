@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.commands import convometer, environment, query
+from tests.support.commands import COMMAND, Running, convometer, environment, eventually, query
 
 DAY = 86_400
 START = 1_790_000_000
@@ -126,3 +128,55 @@ def test_a_state_that_the_disk_does_not_give_is_an_error_with_a_name(tmp_path: P
     assert done.returncode == 1
     assert b"Traceback" not in done.stdout + done.stderr
     assert str(store).encode() in done.stdout + done.stderr
+
+
+def test_a_byte_order_mark_costs_no_line(tmp_path: Path) -> None:
+    """Some editors and exports begin a file with one."""
+    data, traffic = tmp_path / "data", tmp_path / "traffic.ndjson"
+    traffic.write_bytes(b"\xef\xbb\xbf" + incoming("m1", START) + incoming("m2", START))
+    convometer("ingest", traffic, "--format", "canonical", "--wait", "--data", data)
+    assert [row["count"] for row in query("incoming", data)] == [2]
+
+
+def test_a_cut_archive_says_what_was_taken(tmp_path: Path) -> None:
+    """The error names the file and the lines; the whole file, fed later, counts nothing twice."""
+    data, traffic = tmp_path / "data", tmp_path / "traffic.ndjson.gz"
+    lines = b"".join(incoming(f"m{n}-{os.urandom(8).hex()}", START + n) for n in range(20_000))
+    whole = gzip.compress(lines)
+    traffic.write_bytes(whole[: len(whole) // 2])
+    cut = convometer("ingest", traffic, "--format", "canonical", "--data", data, check=False)
+    assert cut.returncode == 1
+    assert str(traffic).encode() in cut.stderr
+    assert b"lines were taken and are kept" in cut.stderr
+    traffic.write_bytes(whole)
+    convometer("ingest", traffic, "--format", "canonical", "--wait", "--data", data)
+    assert [row["count"] for row in query("incoming", data)] == [20_000]
+
+
+def test_an_interrupted_ingest_says_what_was_taken(tmp_path: Path) -> None:
+    """Ctrl-C ends it with the shells' exit code and a word on what is kept."""
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [*COMMAND, "ingest", "-", "--format", "canonical", "--data", str(data)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdin is not None
+    process.stdin.write(incoming("m1", START) + incoming("m2", START))
+    process.stdin.flush()
+    eventually(
+        "the lines are taken", lambda: query("incoming", data) if (data / "owner.sock").exists() else []
+    )
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"2 lines were taken and are kept" in said
+    assert [row["count"] for row in query("incoming", data)] == [2]
+
+
+def test_migrate_beside_an_owner_has_nothing_to_do(tmp_path: Path) -> None:
+    """Whoever runs has brought the schema up to date at its start."""
+    with Running(tmp_path / "data"):
+        done = convometer("migrate", "--data", tmp_path / "data")
+    assert done.stdout.startswith(b"nothing to apply")
