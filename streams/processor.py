@@ -60,6 +60,8 @@ from streams.store import PartitionStore, Table
 from streams.users import CachedUser, UserKey, Users
 
 _EPOCH_MILLISECONDS_PER_SECOND = 1000
+_EVENTS_PER_RECORD = 500
+"""Of those passed on: a record must stay far below the log's limit."""
 _NEVER = 1 << 62
 """Later than any event: an account that has none yet."""
 
@@ -159,7 +161,10 @@ class Processor:
             accounts[account.encode()] = encode_record(self.accounts[account])
         accounts[PARTITION_KEY] = encode_record(self.record)
         for owner, events in step.misplaced.items():
-            step.forwards.setdefault(owner, []).append(encode_batch(events))
+            chunks = (
+                events[at : at + _EVENTS_PER_RECORD] for at in range(0, len(events), _EVENTS_PER_RECORD)
+            )
+            step.forwards.setdefault(owner, []).extend(map(encode_batch, chunks))
         for owner, parcels in step.parcels.items():
             step.forwards.setdefault(owner, []).extend(encode_parcels(parcels))
         changed = set(step.rows)
