@@ -83,6 +83,12 @@ class Settings(Table):
     accounts: Annotated[dict[str, AccountSettings], Field(description="what is particular, by id")] = Field(
         default_factory=dict
     )
+    plans: Annotated[Path | None, Field(description="file of the plans, TOML; none = there are no plans")] = (
+        None
+    )
+    rate_cards: Annotated[
+        Path, Field(description="directory of rate cards beside those that ship with convometer")
+    ] = Field(default_factory=lambda values: values["data"] / "rate-cards")
     gateway: Annotated[GatewaySettings, Field(description="the HTTP entrance")] = GatewaySettings()
     worker: Annotated[WorkerSettings, Field(description="the metering worker")] = WorkerSettings()
     kafka: Annotated[KafkaSettings, Field(description="how to reach Kafka")] = KafkaSettings()
