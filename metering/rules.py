@@ -1,6 +1,6 @@
 """The price rules that counting itself depends on, as effective-dated data (metering.md §3, §5).
 
-Owns the regime table's reading. Rates and money are not here.
+Owns what counting asks of a regime. Reading the list is ``schemas.regimes``; rates and money are not here.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date
-from importlib.resources import files
 
 import msgspec
 
 from metering.calendar import day_number
+from schemas.regimes import PriceRegimes, load_regimes
 
 DAY_SECONDS = 86_400
 WINDOW_SECONDS = DAY_SECONDS
@@ -27,7 +27,10 @@ FREE_ENTRY_POINT_SECONDS_MAX = 8 * DAY_SECONDS
 
 
 class RegimeRow(msgspec.Struct, frozen=True, rename={"start": "from"}, forbid_unknown_fields=True):
-    """One line of ``regimes.json``. ``start`` is a local date, in force from its 00:00 in the account's zone."""
+    """What counting takes from a regime; stored with what was counted by it.
+
+    ``start`` is a local date, in force from its 00:00 in the account's zone.
+    """
 
     start: date
     unit: str
@@ -66,7 +69,16 @@ def regimes_of(rows: list[RegimeRow]) -> Regimes:
     return Regimes(tuple(rows), starts)
 
 
+def counting_rules(regimes: PriceRegimes) -> Regimes:
+    """Return what counting takes from price regimes."""
+    return regimes_of(
+        [
+            RegimeRow(row.start, row.unit, row.utility_free_in_service_window, row.free_entry_point_seconds)
+            for row in regimes.rows
+        ]
+    )
+
+
 def shipped_regimes() -> Regimes:
-    """Return the regimes that ship with convometer."""
-    data = (files("schemas") / "data" / "regimes.json").read_bytes()
-    return regimes_of(msgspec.json.decode(data, type=list[RegimeRow]))
+    """Return the rules of the regimes that ship with convometer."""
+    return counting_rules(load_regimes())

@@ -66,6 +66,8 @@ class ConversationDetail(msgspec.Struct, frozen=True, kw_only=True):
     """Agreed in the plan, unrounded."""
     amount: Decimal | None
     currency: str
+    type: str = ""
+    """As it is counted (metering.md §3): a line may hold several types, of which each can have its price."""
 
 
 class ConversationLine(msgspec.Struct, frozen=True, kw_only=True):

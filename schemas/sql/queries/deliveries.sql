@@ -1,0 +1,18 @@
+-- Delivered messages by everything that pricing asks.
+SELECT
+    v.account AS account,
+    v.day AS day,
+    v.number AS number,
+    v.country AS country,
+    v.category AS category,
+    v.template AS template,
+    v.pricing_type AS pricing_type,
+    v.billable AS billable,
+    v.service_window AS service_window,
+    v.free_entry_point AS free_entry_point,
+    v.delivered AS delivered
+FROM v_deliveries AS v
+WHERE v.day BETWEEN {first_day:Date} AND {last_day:Date}
+    AND (empty({accounts:Array(String)}) OR v.account IN {accounts:Array(String)})
+    AND v.delivered != 0
+ORDER BY v.account, v.day, v.number, v.country, v.category, v.template, v.pricing_type
