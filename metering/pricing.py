@@ -18,7 +18,6 @@ from metering.charges import (
     Counts,
     DeliveryCount,
     PriceData,
-    Sums,
     TierUpdate,
     WhatIf,
 )
@@ -109,6 +108,11 @@ def charged_category(category: str, template: int) -> str:
     return UNKNOWN if template == 1 else SERVICE
 
 
+def priced_as(category: str) -> str:
+    """Return the category whose rate a category is charged at."""
+    return _PRICED_AS.get(category, category)
+
+
 def _add_delivery(units: dict[_Key, _Units], row: DeliveryCount, regime: PriceRegime) -> None:
     category = charged_category(row.category, row.template)
     own = units[_Key(row.day, row.number, row.country, "message", category)]
@@ -163,7 +167,7 @@ class _Pricer:
         plan = data.plan_of(self._account, key.number, key.day)
         currency = plan.card_currency if plan else DEFAULT_CURRENCY
         source = plan.volume_tiers if plan else "none"
-        place = _Place(key, currency, market, rates_day, _PRICED_AS.get(key.category, key.category))
+        place = _Place(key, currency, market, rates_day, priced_as(key.category))
         rates: dict[Micros | None, _At] = {}
         for view, charged in (
             ("rule", units.chargeable - allotted),
@@ -287,33 +291,6 @@ def _amount(charged: int, rate: Micros | None) -> Micros | None:
     if not charged:
         return 0
     return None if rate is None else charged * rate
-
-
-def sums_of(charges: Iterable[Charge]) -> list[Sums]:
-    """Return charges added up by currency. What has no rate is counted, never taken for 0."""
-    by_currency: dict[str, list[Charge]] = defaultdict(list)
-    for charge in charges:
-        by_currency[charge.currency].append(charge)
-    return [_sum(currency, by_currency[currency]) for currency in sorted(by_currency)]
-
-
-def _sum(currency: str, charges: list[Charge]) -> Sums:
-    said = all(charge.provider_charged is not None for charge in charges)
-    return Sums(
-        currency=currency,
-        count=sum(charge.count for charge in charges),
-        free=sum(charge.free for charge in charges),
-        charged=sum(charge.charged for charge in charges),
-        amount=sum(charge.amount or 0 for charge in charges),
-        unrated=sum(charge.charged for charge in charges if charge.amount is None),
-        provider_charged=sum(charge.provider_charged or 0 for charge in charges) if said else None,
-        provider_amount=sum(charge.provider_amount or 0 for charge in charges) if said else None,
-        provider_unrated=(
-            sum(charge.provider_charged or 0 for charge in charges if charge.provider_amount is None)
-            if said
-            else None
-        ),
-    )
 
 
 def _check(units: Iterable[_Units], charges: list[Charge]) -> None:

@@ -43,7 +43,7 @@ class Filters:
 
 def columns_of(name: str) -> tuple[str, ...]:
     """Return the keys of a query's rows, in order; also when there is none."""
-    selected = _sql(name).partition("\nFROM ")[0]
+    selected = named_query(name).partition("\nFROM ")[0]
     return tuple(re.findall(r" AS (\w+),?$", selected, re.MULTILINE))
 
 
@@ -67,7 +67,7 @@ def run_query(client: ClickHouse, name: str, filters: Filters) -> list[dict[str,
     if name not in QUERY_NAMES:
         raise KeyError(f"query `{name}`: expected one of {', '.join(QUERY_NAMES)}")
     parameters = _parameters(filters) if name != "active-users" else _month_parameters(filters)
-    columns, rows = client.query_named(_sql(name), parameters)
+    columns, rows = client.query_named(named_query(name), parameters)
     answer: list[dict[str, object]] = [dict(zip(columns, row, strict=True)) for row in rows]
     if "template" in columns:
         for row in answer:
@@ -87,8 +87,8 @@ def flush_progress(client: ClickHouse) -> dict[int, Progress]:
 
 def _parameters(filters: Filters) -> dict[str, Any]:
     return {
-        "first_day": _within(filters.first_day or _FIRST_DAY),
-        "last_day": _within(filters.last_day or _LAST_DAY),
+        "first_day": within_dates(filters.first_day or _FIRST_DAY),
+        "last_day": within_dates(filters.last_day or _LAST_DAY),
         "accounts": list(filters.accounts),
         "numbers": list(filters.numbers),
         "countries": list(filters.countries),
@@ -105,13 +105,13 @@ def _month_parameters(filters: Filters) -> Mapping[str, Any]:
     parameters = _parameters(filters)
     first, last = parameters["first_day"], parameters["last_day"]
     parameters["first_day"] = first.replace(day=1)
-    parameters["last_day"] = _within(last.replace(day=calendar.monthrange(last.year, last.month)[1]))
+    parameters["last_day"] = within_dates(last.replace(day=calendar.monthrange(last.year, last.month)[1]))
     parameters["country"] = filters.countries[0] if filters.countries else ""
     del parameters["countries"]
     return parameters
 
 
-def _within(day: date) -> date:
+def within_dates(day: date) -> date:
     """Return the day that ClickHouse can hold; beyond it there are no rows."""
     return min(max(day, _FIRST_DAY), _LAST_DAY)
 
@@ -122,5 +122,6 @@ def _as_int(value: object) -> int:
 
 
 @lru_cache
-def _sql(name: str) -> str:
+def named_query(name: str) -> str:
+    """Return the text of a query in ``schemas/sql/queries``."""
     return resources.files("schemas").joinpath("sql", "queries", f"{name}.sql").read_text("utf-8")

@@ -1,0 +1,136 @@
+"""Puts price data into ClickHouse, so that Grafana and SQL see the same plans and rates as the reports.
+
+Owns the order: all rows of a load first, then the mark that puts it in force. A load is known by its digest, so that
+loading twice, or in two processes at once, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Final
+
+from schemas.money import decimal_of
+from sinks.clickhouse.client import ClickHouse
+from sinks.price_data import Prices
+
+EVER: Final = date(1970, 1, 1)
+_PLANS: Final = (
+    "account",
+    "number",
+    "effective",
+    "activated",
+    "until",
+    "licence",
+    "price",
+    "currency",
+    "vat_percent",
+    "mau_package",
+    "mau_rule",
+    "amau_price",
+    "card_currency",
+    "volume_tiers",
+)
+_CONVERSATION_PRICES: Final = ("account", "number", "effective", "market", "type", "price")
+_RATES: Final = ("currency", "effective", "market", "category", "lower", "upper", "rate", "source")
+_MARKETS: Final = ("country", "effective", "market")
+_REGIMES: Final = (
+    "effective",
+    "unit",
+    "utility_free_in_service_window",
+    "free_entry_point_seconds",
+    "service",
+    "service_allotment",
+    "service_allotment_per",
+)
+
+Row = tuple[object, ...]
+
+
+def loaded_digest(client: ClickHouse) -> str:
+    """Return the digest of the price data in force in ClickHouse; empty = none was loaded yet."""
+    [(digest,)] = client.query("SELECT argMax(digest, loaded_at) FROM price_loads")
+    return str(digest)
+
+
+def load_prices(client: ClickHouse, prices: Prices) -> bool:
+    """Make price data the one in force; tell whether it was not yet.
+
+    Raises:
+        ClickHouseAway, ClickHouseRefused: see ``ClickHouse``; load again.
+    """
+    if loaded_digest(client) == prices.digest:
+        return False
+    for table, columns, rows in _tables(prices):
+        if rows:
+            values: list[Sequence[object]] = [[prices.digest] * len(rows), *zip(*rows, strict=True)]
+            client.insert(table, ("digest", *columns), values)
+    client.insert("price_loads", ("digest", "loaded_at"), [[prices.digest], [datetime.now(UTC)]])
+    return True
+
+
+def _tables(prices: Prices) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
+    yield "plans", _PLANS, list(_plan_rows(prices))
+    yield "plan_conversation_prices", _CONVERSATION_PRICES, list(_conversation_price_rows(prices))
+    yield "rates", _RATES, list(_rate_rows(prices))
+    yield "markets", _MARKETS, list(_market_rows(prices))
+    yield "price_regimes", _REGIMES, list(_regime_rows(prices))
+
+
+def _plan_rows(prices: Prices) -> Iterator[Row]:
+    for plan in prices.data.plans.plans:
+        yield (
+            plan.account,
+            plan.number,
+            plan.effective,
+            plan.activated,
+            plan.until,
+            plan.licence,
+            decimal_of(plan.price),
+            plan.currency,
+            None if plan.vat_percent is None else decimal_of(plan.vat_percent),
+            plan.mau_package,
+            plan.mau_rule,
+            None if plan.amau_price is None else decimal_of(plan.amau_price),
+            plan.card_currency,
+            plan.volume_tiers,
+        )
+
+
+def _conversation_price_rows(prices: Prices) -> Iterator[Row]:
+    for plan in prices.data.plans.plans:
+        scope = (plan.account, plan.number, plan.effective)
+        for type_, price in plan.conversation_prices.items():
+            yield (*scope, "", type_, decimal_of(price))
+        for (market, type_), price in plan.conversation_market_prices.items():
+            yield (*scope, market, type_, decimal_of(price))
+
+
+def _rate_rows(prices: Prices) -> Iterator[Row]:
+    rates = prices.data.rates
+    for card in rates.cards:
+        for (market, category), rate in card.rates.items():
+            yield (card.currency, card.effective, market, category, 0, 0, decimal_of(rate), card.source)
+    for table in rates.tiers:
+        for (market, category), bands in table.bands.items():
+            for band in bands:
+                where = (table.currency, table.effective, market, category)
+                yield (*where, band.lower, band.upper, decimal_of(band.rate), table.source)
+
+
+def _market_rows(prices: Prices) -> Iterator[Row]:
+    for row in prices.data.rates.markets:
+        yield row.country, row.effective or EVER, row.market
+
+
+def _regime_rows(prices: Prices) -> Iterator[Row]:
+    for row in prices.data.regimes.rows:
+        yield (
+            row.start,
+            row.unit,
+            row.utility_free_in_service_window,
+            row.free_entry_point_seconds,
+            row.service,
+            row.service_allotment,
+            row.service_allotment_per,
+        )
