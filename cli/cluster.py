@@ -17,14 +17,20 @@ from cli.dead_letters import DeadLetters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.options import connection_of, reading_of, worker_options
+from cli.prices import Prices
+from metering.charges import Charge
+from metering.limits import LimitUse
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from runtime.settings_in_force import SettingsInForce
+from schemas.final_report import FinalReport
 from schemas.parcels import NO_PARCELS
 from schemas.topics import EVENTS
+from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClickHouseRefused, ClientPool, open_client
 from sinks.clickhouse.migrations import pending
-from sinks.clickhouse.reader import Filters, run_query
+from sinks.clickhouse.reader import Filters
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.guard import Acceptance, acceptance_append
 from streams.kafka.appender import KafkaAppender
@@ -100,6 +106,7 @@ class ClusterEngine:
         self._clients = ClientPool(lambda: open_client(settings.clickhouse))
         self._intake = LineIntake(self._append, settings.partitions, reading_of(settings), metrics, clock)
         self._dead_letters = DeadLetters(log, self._intake)
+        self._prices = Prices(SettingsInForce.of(settings), self._clients, clock)
         self._positions: dict[int, int] = {}
 
     async def _append(self, appends: Sequence[Append]) -> LastOffsets:
@@ -168,7 +175,19 @@ class ClusterEngine:
 
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """See ``Engine.query``."""
-        return await asyncio.to_thread(lambda: run_query(self._clients.get(), name, filters))
+        return await asyncio.to_thread(self._prices.query, name, filters)
+
+    async def charges(self, asked: ChargesAsked) -> list[Charge]:
+        """See ``Engine.charges``."""
+        return await asyncio.to_thread(self._prices.charges, asked)
+
+    async def report(self, asked: ReportAsked) -> FinalReport:
+        """See ``Engine.report``."""
+        return await asyncio.to_thread(self._prices.report, asked)
+
+    async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
+        """See ``Engine.limits``."""
+        return await asyncio.to_thread(self._prices.limits, asked)
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""

@@ -9,8 +9,8 @@ import asyncio
 import errno
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -31,6 +31,9 @@ from runtime.logging import configure_logging
 from runtime.memory import settle
 from runtime.metrics import Metrics
 from runtime.settings import Settings, SettingsError, load_settings
+from schemas.plan_files import PlanFaults
+from schemas.rate_files import RateFaults
+from schemas.regimes import RegimeFaults
 from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefused
 from sinks.clickhouse.reader import Unanswerable
 from streams.accounts import RulesChanged
@@ -77,6 +80,9 @@ class NothingThere(RuntimeError):
 # Errors that say themselves what to do; anything else is a fault of ours and shows its traceback.
 EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     SettingsError,
+    PlanFaults,
+    RateFaults,
+    RegimeFaults,
     LogOwned,
     LogFailed,
     LogUnfit,
@@ -128,23 +134,30 @@ def settings_of(config: Path | None, data: Path | None) -> Settings:
     return load_settings(config, {"data": data} if data is not None else None)
 
 
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn expected errors into one line on stderr and exit 1."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        # What shells say of a process that Ctrl-C ended.
+        raise SystemExit(128 + signal.SIGINT) from None
+    except OSError as error:
+        # Whoever closed the pipe has seen enough; that is click's to handle.
+        if error.errno == errno.EPIPE:
+            raise
+        raise click.ClickException(str(error)) from error
+
+
 def run_async(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Make a coroutine function a command body: an event loop, and expected errors as one line and exit 1."""
+    """Make a coroutine function a command body: an event loop, and readable errors."""
 
     @wraps(function)
     def body(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with readable_errors():
             uvloop.run(function(*args, **kwargs))
-        except EXPECTED_ERRORS as error:
-            raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            # What shells say of a process that Ctrl-C ended.
-            raise SystemExit(128 + signal.SIGINT) from None
-        except OSError as error:
-            # Whoever closed the pipe has seen enough; that is click's to handle.
-            if error.errno == errno.EPIPE:
-                raise
-            raise click.ClickException(str(error)) from error
 
     return body
 

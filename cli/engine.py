@@ -11,6 +11,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from metering.charges import Charge
+from metering.limits import LimitUse
+from schemas.final_report import FinalReport
+from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.reader import Filters
 from streams.normalize import InputFormat
 
@@ -78,6 +82,18 @@ class Engine(Protocol):
 
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """Answer one of the queries."""
+        ...
+
+    async def charges(self, asked: ChargesAsked) -> list[Charge]:
+        """Return what the counted traffic costs."""
+        ...
+
+    async def report(self, asked: ReportAsked) -> FinalReport:
+        """Return the final report of a month."""
+        ...
+
+    async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
+        """Return how far the limits of a month are used up."""
         ...
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:

@@ -10,20 +10,26 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from cli.dead_letters import DeadLetters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
+from cli.prices import Prices
+from metering.charges import Charge
+from metering.limits import LimitUse
 from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
+from schemas.final_report import FinalReport
 from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
+from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
-from sinks.clickhouse.reader import Filters, run_query
+from sinks.clickhouse.reader import Filters
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.embedded.log import EmbeddedLog
 from streams.embedded.port import EmbeddedWorkerLog
@@ -31,6 +37,8 @@ from streams.embedded.transport import register_log, unregister_log
 from streams.guard import Acceptance, acceptance_append
 from streams.records import Append, LastOffsets
 from streams.worker import Worker
+
+Answer = TypeVar("Answer")
 
 _log = logging.getLogger(__name__)
 _MAINTENANCE_SECONDS = 30
@@ -66,6 +74,7 @@ class Node:
         )
         self._intake = LineIntake(self._append, settings.partitions, live_reading(in_force), metrics, clock)
         self._dead_letters = DeadLetters(worker_log, self._intake)
+        self._prices = Prices(in_force, clients, clock)
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -94,6 +103,7 @@ class Node:
         node = cls(in_force, metrics, clock, log, clients, on_step)
         try:
             await asyncio.to_thread(_migrate, clients)
+            await node._in_query_thread(node._prices.load)
             await node.worker.start()
         except BaseException:
             await node.close()
@@ -116,6 +126,7 @@ class Node:
             elapsed_seconds += 1
             if elapsed_seconds % _MAINTENANCE_SECONDS == 0:
                 await self.log.maintenance(self.clock.now_ms())
+                await self._in_query_thread(self._prices.renew)
 
     async def _append(self, appends: Sequence[Append]) -> LastOffsets:
         return await self.log.transaction(appends, {})
@@ -159,13 +170,24 @@ class Node:
                 raise RuntimeError("the worker failed") from self.worker.failure
             await asyncio.sleep(_POLL_SECONDS)
 
+    async def _in_query_thread(self, ask: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._queries, ask)
+
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """See ``Engine.query``."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._queries, self._query, name, filters)
+        return await self._in_query_thread(lambda: self._prices.query(name, filters))
 
-    def _query(self, name: QueryName, filters: Filters) -> list[Row]:
-        return run_query(self.clients.get(), name, filters)
+    async def charges(self, asked: ChargesAsked) -> list[Charge]:
+        """See ``Engine.charges``."""
+        return await self._in_query_thread(lambda: self._prices.charges(asked))
+
+    async def report(self, asked: ReportAsked) -> FinalReport:
+        """See ``Engine.report``."""
+        return await self._in_query_thread(lambda: self._prices.report(asked))
+
+    async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
+        """See ``Engine.limits``."""
+        return await self._in_query_thread(lambda: self._prices.limits(asked))
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""

@@ -20,6 +20,10 @@ from cli.owner import (
     short_address,
     socket_path,
 )
+from metering.charges import Charge
+from metering.limits import LimitUse
+from schemas.final_report import FinalReport
+from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.reader import Filters
 
 Answer = TypeVar("Answer")
@@ -72,6 +76,18 @@ class RemoteEngine:
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """See ``Engine.query``."""
         return await self._call("query", QueryCall(name, filters), list[Row])
+
+    async def charges(self, asked: ChargesAsked) -> list[Charge]:
+        """See ``Engine.charges``."""
+        return await self._call("charges", asked, list[Charge])
+
+    async def report(self, asked: ReportAsked) -> FinalReport:
+        """See ``Engine.report``."""
+        return await self._call("report", asked, FinalReport)
+
+    async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
+        """See ``Engine.limits``."""
+        return await self._call("limits", asked, list[LimitUse])
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""

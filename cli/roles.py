@@ -16,6 +16,7 @@ from cli.node import Node
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_worker_options
 from cli.owner import OwnerServer
+from cli.prices import Prices
 from gateway.batching import BatchingAppender, BatchingLimits
 from gateway.port import AppendRecord
 from runtime.clock import Clock
@@ -30,6 +31,7 @@ from streams.threads import in_thread
 from streams.worker import Worker
 
 _SAMPLE_SECONDS = 1.0
+_RENEW_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,13 @@ async def _kafka_worker(
         clock.now_ms,
         worker_observers(metrics),
     )
+    prices = Prices(in_force, clients, clock)
     sampling: asyncio.Task[None] | None = None
     try:
         await in_thread(check_schema, clients)
+        await in_thread(prices.load)
         await worker.start()
-        sampling = asyncio.create_task(_sample(metrics, worker, clock), name="sample")
+        sampling = asyncio.create_task(_sample(metrics, worker, clock, prices), name="sample")
         yield Roles(lambda: worker_readiness(worker), worker=worker)
     finally:
         if sampling is not None:
@@ -134,11 +138,15 @@ async def _kafka_worker(
         clients.close()
 
 
-async def _sample(metrics: Metrics, worker: Worker, clock: Clock) -> None:
-    """Keep the gauges fresh that are read off rather than counted."""
+async def _sample(metrics: Metrics, worker: Worker, clock: Clock, prices: Prices) -> None:
+    """Keep the gauges fresh that are read off rather than counted, and ClickHouse's copy of the price data."""
+    renew_at = clock.monotonic_seconds() + _RENEW_SECONDS
     while True:
         sample_gauges(metrics, worker, clock.now_ms())
         await asyncio.sleep(_SAMPLE_SECONDS)
+        if clock.monotonic_seconds() >= renew_at:
+            await in_thread(prices.renew)
+            renew_at = clock.monotonic_seconds() + _RENEW_SECONDS
 
 
 def _batching(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 from schemas.time_zones import ZoneInfo
@@ -32,6 +32,21 @@ def month_of_day(day: int) -> int:
 def day_number(local: date) -> int:
     """Return the days from 1970-01-01 to a date."""
     return local.toordinal() - EPOCH_ORDINAL
+
+
+def month_after(first: date) -> date:
+    """Return the 1st of the next month from the 1st of a month."""
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def month_before(first: date) -> date:
+    """Return the 1st of the month before from the 1st of a month."""
+    return (first - timedelta(days=1)).replace(day=1)
+
+
+def last_day_of(first: date) -> date:
+    """Return the last day of a month from its 1st."""
+    return month_after(first) - timedelta(days=1)
 
 
 class Calendar:

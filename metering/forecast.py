@@ -14,6 +14,8 @@ from fractions import Fraction
 from math import floor
 from typing import Literal
 
+from metering.calendar import month_before
+
 Method = Literal["complete", "last_month", "straight_line", "too_early"]
 """How a projection was made: the month is over; the curve of the month before; an even pace; not at all."""
 
@@ -101,8 +103,7 @@ class _Curve(_EvenPace):
 
 
 def _curve_before(previous: DailyCounts, month: date) -> _Curve | None:
-    before = (month - timedelta(days=1)).replace(day=1)
-    return _Curve(previous, before) if sum(previous.values()) > 0 else None
+    return _Curve(previous, month_before(month)) if sum(previous.values()) > 0 else None
 
 
 def _length(month: date) -> int:

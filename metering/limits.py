@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
 import msgspec
 
+from metering.calendar import last_day_of, month_after
 from metering.charges import Charge, PriceData
 from metering.forecast import DailyCounts, burn_down
 from metering.pricing import SERVICE, priced_as
@@ -65,7 +66,7 @@ class MonthSoFar:
 
     def split(self, counts: DailyCounts) -> tuple[DailyCounts, DailyCounts]:
         """Return the counts of this month and those of the month before."""
-        following = (self.first + timedelta(days=31)).replace(day=1)
+        following = month_after(self.first)
         current = {day: count for day, count in counts.items() if self.first <= day < following}
         return current, {day: count for day, count in counts.items() if day < self.first}
 
@@ -76,7 +77,7 @@ def limits_of(so_far: MonthSoFar, data: PriceData) -> list[LimitUse]:
 
 
 def _packages(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
-    last = (so_far.first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    last = last_day_of(so_far.first)
     for number in ("", *data.plans.numbers(so_far.account)):
         plan = data.plans.in_force(so_far.account, number, last)
         if plan is not None:

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
+from metering.calendar import last_day_of
 from metering.charges import Charge, ConversationCount, PriceData
 from metering.conversation_section import conversation_amounts, conversation_lines
 from metering.licence import licence_line, package
@@ -33,14 +34,15 @@ def final_report(
 ) -> FinalReport:
     """Return the final report of an account, or of one of its numbers."""
     account, first = month.counts.account, month.month
-    last = _last_day(first)
+    last = last_day_of(first)
     scopes = _scopes(month, data, number)
     licences = [
         line
         for scope in scopes
         if (line := licence_line(data.plans.history(account, scope), (first.year, first.month)))
     ]
-    mau = [_mau_line(month, data, scope) for scope in scopes]
+    costs = {line.number: line.plan_cost for line in licences}
+    mau = [_mau_line(month, data, scope, costs.get(scope)) for scope in scopes]
     conversations, priced = conversation_lines(_of_number(month.counts.conversations, number), data, account)
     charges = [charge for charge in charges_of(month.counts, data) if number in ("", charge.number)]
     provider = _provider_lines(charges)
@@ -79,10 +81,6 @@ def _of_number(rows: Iterable[Row], number: str) -> list[Row]:
     return [row for row in rows if number in ("", row.number)]
 
 
-def _last_day(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-
-
 def _scopes(month: MonthCounts, data: PriceData, number: str) -> list[str]:
     """Return what has an own line in the first two sections: the account ("") and its numbers, or one number."""
     if number:
@@ -97,10 +95,10 @@ def _scopes(month: MonthCounts, data: PriceData, number: str) -> list[str]:
 
 def _plan_of_month(data: PriceData, account: str, scope: str, first: date) -> Plan | None:
     """Return the plan of a month: the one in force on its last day, as a plan can begin within it but not end."""
-    return data.plans.in_force(account, scope, _last_day(first))
+    return data.plans.in_force(account, scope, last_day_of(first))
 
 
-def _mau_line(month: MonthCounts, data: PriceData, scope: str) -> MauLine:
+def _mau_line(month: MonthCounts, data: PriceData, scope: str, licence_cost: Decimal | None) -> MauLine:
     counted = next((row for row in month.mau if row.number == scope), MauCount(scope, 0, 0, 0))
     plan = _plan_of_month(data, month.counts.account, scope, month.month)
     rule = plan.mau_rule if plan else "any"
@@ -113,7 +111,7 @@ def _mau_line(month: MonthCounts, data: PriceData, scope: str) -> MauLine:
         mau_any=counted.by_any,
         mau_both=counted.by_both,
         mau_phones=counted.by_phones,
-        licence_cost=printed_micros(plan.price, plan.currency) if plan else None,
+        licence_cost=licence_cost,
         package=plan.mau_package if plan else None,
         balance=used.balance if used else None,
         amau=used.amau if used else None,

@@ -29,7 +29,8 @@ def parse_micros(text: str) -> Micros:
     """
     if not _AMOUNT.fullmatch(text):
         raise ValueError(
-            f"an amount such as 0.0037, with at most {DECIMALS_MAX} decimals; found {text[:40]!r}"
+            f"an amount such as 0.0037, with at most {_INTEGER_DIGITS_MAX} digits before the point and {DECIMALS_MAX} "
+            "behind it"
         )
     whole, _, decimals = text.partition(".")
     return int(whole) * MICROS + int(decimals.ljust(DECIMALS_MAX, "0"))

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from metering.calendar import Calendar, ZoneRules
+from metering.calendar import Calendar, ZoneRules, last_day_of, month_before
 from metering.charges import Charge, Counts, TierUpdate, WhatIf
 from metering.licence import package
 from metering.limits import LimitUse, MonthSoFar, limits_of, series_of
@@ -160,7 +160,7 @@ class Billing:
             by_month.setdefault(asked.month or local.date().replace(day=1), []).append(account)
         uses: list[LimitUse] = []
         for first, accounts in by_month.items():
-            before, last = (first - timedelta(days=1)).replace(day=1), last_day_of(first)
+            before, last = month_before(first), last_day_of(first)
             active = active_days(client, before, last, accounts)
             counts = {each.account: each for each in self._counts(before, last, accounts)}
             for account in accounts:
@@ -209,11 +209,6 @@ class Billing:
             updates.setdefault(tier.account, []).append(update)
         for counts in billing_counts(client, first, last, accounts):
             yield replace(counts, tier_updates=tuple(updates.get(counts.account, ())))
-
-
-def last_day_of(first: date) -> date:
-    """Return the last day of a month from its 1st."""
-    return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
 def _zone_in(rules: ZoneRules, first: date) -> str:
