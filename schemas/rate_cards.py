@@ -112,6 +112,15 @@ class RateBook:
 
     def bands(self, currency: str, market: str, category: str, day: date) -> tuple[Band, ...]:
         """Return the volume tiers in force on a day; empty = there are none."""
+        table = self.tier_table(currency, day)
+        return table.bands.get((market, category), ()) if table else ()
+
+    def tier_table(self, currency: str, day: date) -> TierTable | None:
+        """Return the tier table in force on a day, or None where none is known."""
         tables = self._tiers.get(currency, [])
         place = bisect_right(tables, day, key=lambda table: table.effective)
-        return tables[place - 1].bands.get((market, category), ()) if place else ()
+        return tables[place - 1] if place else None
+
+    def currencies(self) -> tuple[str, ...]:
+        """Return the currencies of all cards and tier tables, sorted."""
+        return tuple(sorted({*self._cards, *self._tiers}))
