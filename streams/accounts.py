@@ -72,6 +72,8 @@ class PartitionRecord(msgspec.Struct, array_like=True):
     moves_in: int = 0
     """Number of users' states that came from another key and were joined. Over all partitions both are equal, but for
     those under way."""
+    received_until_ms: int = 0
+    """Time of the newest source record in the state, UTC milliseconds; 0 = none, or not noted yet."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Put the commits from the next one on into an epoch of their own."""

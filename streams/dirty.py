@@ -21,6 +21,8 @@ class DirtyRows:
         self.lineage = lineage or Lineage(partition)
         self.flushed = flushed
         self.committed = flushed
+        self.received_until_ms = 0
+        """Time of the newest source record that is committed, UTC milliseconds; 0 = not known."""
         self._rows: dict[CounterKey, CounterRow] = {}
         self._changed_ms = 0
         """When the oldest commit was made that is owed, those of the flush under way aside; 0 = there is none."""
@@ -50,18 +52,32 @@ class DirtyRows:
         """Tell whether ClickHouse is behind, be it only in its progress mark."""
         return self.committed != self.flushed
 
-    def add(self, rows: Mapping[CounterKey, tuple[int, ...]], committed: Progress, now_ms: int) -> None:
-        """Note a commit: its rows, and how far it goes."""
+    def add(
+        self,
+        rows: Mapping[CounterKey, tuple[int, ...]],
+        committed: Progress,
+        now_ms: int,
+        received_until_ms: int = 0,
+    ) -> None:
+        """Note a commit: its rows, how far it goes, and when the newest record in it was received."""
         for key, values in rows.items():
             self._rows[key] = CounterRow(key, values, committed.sequence)
         if committed != self.flushed and not self._changed_ms:
             self._changed_ms = now_ms
         self.committed = committed
+        self.received_until_ms = max(self.received_until_ms, received_until_ms)
 
-    def restore(self, rows: dict[CounterKey, CounterRow], committed: Progress, now_ms: int) -> None:
+    def restore(
+        self,
+        rows: dict[CounterKey, CounterRow],
+        committed: Progress,
+        now_ms: int,
+        received_until_ms: int = 0,
+    ) -> None:
         """Owe the rows that a restored state has and ClickHouse has not."""
         self._rows = rows
         self.committed = committed
+        self.received_until_ms = received_until_ms
         if self.owes:
             self._changed_ms = now_ms
 

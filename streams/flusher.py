@@ -113,11 +113,14 @@ class Flusher:
     async def _flush(self, dirty: DirtyRows) -> bool:
         """Flush what a partition owes; return whether ClickHouse answered."""
         flushed = dirty.flushed
+        received_until_ms = dirty.received_until_ms
         rows, progress = dirty.take()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            await loop.run_in_executor(self._thread, self._write, dirty, rows, progress, flushed)
+            await loop.run_in_executor(
+                self._thread, self._write, dirty, rows, progress, flushed, received_until_ms
+            )
         except ClickHouseAway as error:
             dirty.give_back(rows, self._now_ms())
             self._retry_seconds = min(_RETRY_SECONDS_MAX, max(1.0, self._retry_seconds * 2))
@@ -139,7 +142,12 @@ class Flusher:
         return True
 
     def _write(
-        self, dirty: DirtyRows, rows: Sequence[CounterRow], progress: Progress, flushed: Progress
+        self,
+        dirty: DirtyRows,
+        rows: Sequence[CounterRow],
+        progress: Progress,
+        flushed: Progress,
+        received_until_ms: int,
     ) -> None:
         lineage = dirty.lineage
         self._writer.flush(
@@ -149,6 +157,7 @@ class Flusher:
             epoch=lineage.epoch_of(progress.sequence),
             check=lambda mark: lineage.check_unchanged(mark, flushed.sequence, progress.sequence),
             on_step=self._on_step,
+            received_until_ms=received_until_ms,
         )
 
     @property

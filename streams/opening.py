@@ -214,7 +214,8 @@ class Opener:
         if owed:
             _log.info("partition %d owes ClickHouse %d rows", partition, len(owed))
         dirty = DirtyRows(partition, flushed, lineage)
-        dirty.restore(owed, Progress(record.sequence, record.source_offset), self._now_ms())
+        progress = Progress(record.sequence, record.source_offset)
+        dirty.restore(owed, progress, self._now_ms(), record.received_until_ms)
         return dirty
 
     async def _check_dropped(self, processor: Processor, flushed: Progress) -> None:

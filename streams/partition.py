@@ -138,7 +138,8 @@ class PartitionTask(OrderedTask):
         self.processor.store.apply(step.writes, positions, now_ms)
         self._ports.on_step("after-store")
         self.processor.after_commit()
-        self.dirty.add(step.rows, Progress(step.sequence, step.source_offset), now_ms)
+        progress = Progress(step.sequence, step.source_offset)
+        self.dirty.add(step.rows, progress, now_ms, step.received_until_ms)
         self._ports.observe(partition, step, asyncio.get_running_loop().time() - started)
 
     async def _close(self) -> None:

@@ -149,12 +149,15 @@ class Processor:
         step.writes[Table.USERS].update(self.users.writes(changed.values()))
         self._add_up(changes, step)
         next_offset = records[-1][0] + 1 if records else self.record.source_offset
+        newest_ms = max((time_ms for _, _, time_ms in records), default=0)
+        self.record.received_until_ms = max(self.record.received_until_ms, newest_ms)
         return self.finish(step, next_offset)
 
     def finish(self, step: Step, next_offset: int) -> Step:
         """Complete a step with what it tells others, and the accounts' and the partition's own records."""
         self.record.sequence += 1
         self.record.source_offset = next_offset
+        step.received_until_ms = self.record.received_until_ms
         step.sequence, step.source_offset = self.record.sequence, next_offset
         accounts = step.writes[Table.ACCOUNTS]
         for account in step.accounts:

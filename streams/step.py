@@ -73,6 +73,8 @@ class Step:
     """What was done about linked users: announced, refused, moved_out, joined, unrestated, beyond_state."""
     sequence: int = 0
     source_offset: int = 0
+    received_until_ms: int = 0
+    """Time of the newest source record counted by then, UTC milliseconds; 0 = none."""
     outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     """Number of events by (kind, outcome)."""
     event_count: int = 0

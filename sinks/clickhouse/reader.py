@@ -10,7 +10,7 @@ import calendar
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
@@ -83,6 +83,38 @@ def flush_progress(client: ClickHouse) -> dict[int, Progress]:
         " GROUP BY partition ORDER BY partition"
     )
     return {partition: Progress(sequence, source_offset) for partition, sequence, source_offset in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFreshness:
+    """How far the input of one events partition is in ClickHouse."""
+
+    partition: int
+    source_offset: int
+    """Next position of the log."""
+    received_until: datetime | None
+    """When the newest record counted was received; None = not noted."""
+    flushed_at: datetime
+
+
+def freshness(client: ClickHouse) -> list[PartitionFreshness]:
+    """Return how fresh the rows of each events partition are, by its newest mark in the newest live generation."""
+    rows = client.query(
+        "SELECT partition, argMax(source_offset, (generation, sequence)),"
+        " argMax(received_until, (generation, sequence)), argMax(flushed_at, (generation, sequence))"
+        " FROM flush_progress WHERE generation IN (SELECT generation FROM generations FINAL WHERE live = 1)"
+        " GROUP BY partition ORDER BY partition"
+    )
+    return [
+        PartitionFreshness(
+            partition, offset, _as_utc(received) if received.timestamp() else None, _as_utc(flushed)
+        )
+        for partition, offset, received, flushed in rows
+    ]
+
+
+def _as_utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def _parameters(filters: Filters) -> dict[str, Any]:

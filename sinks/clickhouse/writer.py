@@ -139,7 +139,7 @@ class ClickHouseWriter:
         )
         return bool(self._clients.get().query(f"SELECT 1 FROM ({tables}) LIMIT 1"))  # noqa: S608
 
-    def flush(
+    def flush(  # noqa: PLR0913 - what a mark says, and the seams of the tests
         self,
         partition: int,
         rows: Sequence[CounterRow],
@@ -149,6 +149,7 @@ class ClickHouseWriter:
         check: Callable[[Mark], None] | None = None,
         chunk_rows: int = 50_000,
         on_step: Callable[[str], None] | None = None,
+        received_until_ms: int = 0,
     ) -> None:
         """Write the rows of one partition, then its progress; return once all of it is acknowledged.
 
@@ -161,6 +162,8 @@ class ClickHouseWriter:
             chunk_rows: rows per insert.
             on_step: called with "after-chunk" after each insert, "before-progress" and "after-progress"; a seam
                 for tests that kill the process between the steps.
+            received_until_ms: when the newest record was received that these rows count, UTC milliseconds; 0 = not
+                known. For readers, who want to know how fresh the rows are; nothing depends on it.
 
         Raises:
             ClickHouseAway: the outcome is unknown, some rows may be in, the progress mark may even be; flush again.
@@ -177,14 +180,26 @@ class ClickHouseWriter:
             client.insert(schema.table, column_names(schema), columns)
             step("after-chunk")
         step("before-progress")
-        self._write_mark(partition, progress, epoch, base)
+        self._write_mark(partition, progress, epoch, base, received_until_ms)
         step("after-progress")
 
-    def _write_mark(self, partition: int, progress: Progress, epoch: int, base: Mark) -> None:
+    def _write_mark(
+        self, partition: int, progress: Progress, epoch: int, base: Mark, received_until_ms: int
+    ) -> None:
         if progress == base.progress:
             return  # an earlier attempt wrote it, though its answer was lost
         slot, previous = place_of(base.rows, progress.sequence)
-        mark = [partition, self._generation, *progress, epoch, previous, slot, datetime.now(UTC)]
+        received_until = datetime.fromtimestamp(received_until_ms / 1000, UTC)
+        mark = [
+            partition,
+            self._generation,
+            *progress,
+            epoch,
+            previous,
+            slot,
+            datetime.now(UTC),
+            received_until,
+        ]
         self._clients.get().insert("flush_progress", _PROGRESS_COLUMNS, [[value] for value in mark])
 
 
@@ -197,6 +212,7 @@ _PROGRESS_COLUMNS: Final = (
     "previous",
     "slot",
     "flushed_at",
+    "received_until",
 )
 
 
