@@ -194,4 +194,5 @@ class Life:
         code = feeder.end()
         said = feeder.said.decode()[-4000:]
         assert code in (0, 1), said
+        assert b"Traceback" not in feeder.said, said
         assert code == 1 or self.taken == len(self._lines), said
