@@ -11,8 +11,8 @@ import sys
 import threading
 import uuid
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, closing, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +25,8 @@ from schemas.refusing import Refused, UnparseableBody, key_text, load_json
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_LINES = 5_000
+_PIECES_AHEAD = 2
+"""Read before the ones in work are done."""
 _RENEW_SECONDS = 3_600
 
 
@@ -166,13 +168,14 @@ async def _ingest_file(engine: Engine, path: Path, input_format: InputFormat, ho
     total = Intake()
     with closing(_open(path)) as stream, _Progress(str(path)) as progress:
         try:
-            async for lines in _chunks(stream):
-                if not total.lines:
-                    lines[0] = lines[0].removeprefix(BOM_UTF8)
-                if holds is not None:
-                    await holds.see(lines, input_format)
-                total.add(await engine.ingest(lines, input_format, total.lines + 1))
-                progress.show(total)
+            async with aclosing(_chunks(stream)) as chunks:
+                async for lines in chunks:
+                    if not total.lines:
+                        lines[0] = lines[0].removeprefix(BOM_UTF8)
+                    if holds is not None:
+                        await holds.see(lines, input_format)
+                    total.add(await engine.ingest(lines, input_format, total.lines + 1))
+                    progress.show(total)
         except UnreadableInput as error:
             raise UnreadableInput(f"{path}: {error}; {_taken(total)}") from error
         except asyncio.CancelledError:
@@ -193,38 +196,52 @@ def _open(path: Path) -> ByteStream:
         raise UnreadableInput(str(error)) from error
 
 
-async def _chunks(stream: ByteStream) -> AsyncIterator[list[bytes]]:
+async def _chunks(stream: ByteStream) -> AsyncGenerator[list[bytes], None]:
     """Yield lists of whole lines as they come: a slow pipe is not waited for, a fast file comes in large pieces.
 
     The stream is read in a thread of its own, so that waiting for input holds up nothing else; the thread does not
-    keep the process from ending.
+    keep the process from ending, and reads no further once the generator is closed.
     """
     loop = asyncio.get_running_loop()
-    pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue(2)
+    pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+    room, closed = threading.Semaphore(_PIECES_AHEAD), threading.Event()
 
     def read() -> None:
-        try:
-            while piece := stream.read1(_CHUNK_BYTES):
-                asyncio.run_coroutine_threadsafe(pieces.put(piece), loop).result()
-            end: bytes | Exception = b""
-        except Exception as error:  # a broken archive, a disk that fails: told to whoever waits
-            end = error
-        last = pieces.put(end)
-        try:
-            asyncio.run_coroutine_threadsafe(last, loop)
-        except RuntimeError:  # the loop is closed: the verb has failed and nobody waits any more
-            last.close()
+        for piece in _pieces(stream):
+            room.acquire()
+            if closed.is_set():
+                return
+            # A plain call: a coroutine could outlive the loop of a verb that fails, and Python would complain of it
+            # behind the verb's own last line.
+            with suppress(RuntimeError):  # the loop was closed in this instant
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
     threading.Thread(target=read, name="input", daemon=True).start()
     rest = b""
-    while piece := await pieces.get():
-        if isinstance(piece, Exception):
-            raise UnreadableInput(str(piece)) from piece
-        *lines, rest = (rest + piece).split(b"\n")
-        for position in range(0, len(lines), _CHUNK_LINES):
-            yield lines[position : position + _CHUNK_LINES]
-    if rest:
-        yield [rest]
+    try:
+        while piece := await pieces.get():
+            room.release()
+            if isinstance(piece, Exception):
+                raise UnreadableInput(str(piece)) from piece
+            *lines, rest = (rest + piece).split(b"\n")
+            for position in range(0, len(lines), _CHUNK_LINES):
+                yield lines[position : position + _CHUNK_LINES]
+        if rest:
+            yield [rest]
+    finally:
+        closed.set()
+        room.release()
+
+
+def _pieces(stream: ByteStream) -> Iterator[bytes | Exception]:
+    """Yield what a stream gives, and at last no bytes, or what it broke off with."""
+    try:
+        while piece := stream.read1(_CHUNK_BYTES):
+            yield piece
+    except Exception as error:  # a broken archive, a disk that fails: told to whoever waits
+        yield error
+    else:
+        yield b""
 
 
 class _Progress:

@@ -33,6 +33,17 @@ class OwnerFailed(RuntimeError):
     """The owner of the data directory answered with an error, or went away."""
 
 
+class OwnerGone(OwnerFailed):
+    """Nobody is at the other end of the socket any more, or nobody has been for long."""
+
+    def __init__(self, error: httpx.HTTPError) -> None:
+        """Take what became of the call."""
+        super().__init__(
+            f"the process that owns the data directory went away ({type(error).__name__}); nothing that it "
+            "acknowledged is lost, run the command again"
+        )
+
+
 class RemoteEngine:
     """Speaks to the process that owns the data directory."""
 
@@ -42,7 +53,11 @@ class RemoteEngine:
 
     @classmethod
     async def connect(cls, data: Path) -> RemoteEngine | None:
-        """Return an engine when somebody listens on the directory's socket, else None."""
+        """Return an engine when somebody answers on the directory's socket, else None.
+
+        Raises:
+            OwnerFailed: who is there answered with an error.
+        """
         path = socket_path(data)
         if not path.exists():
             return None
@@ -51,8 +66,8 @@ class RemoteEngine:
         engine = cls(httpx.AsyncClient(transport=transport, base_url="http://owner", timeout=None))  # noqa: S113
         try:
             await engine.positions()
-        except httpx.ConnectError:
-            # Left over from a process that was killed: there is no owner.
+        except OwnerGone:
+            # Left over from a process that was killed, maybe just now: there is no owner.
             await engine.close()
             return None
         return engine
@@ -108,13 +123,8 @@ class RemoteEngine:
     async def _call(self, name: str, call: object, answer_type: type[Answer]) -> Answer:
         try:
             response = await self._client.post(f"/{name}", content=msgspec.msgpack.encode(call))
-        except httpx.ConnectError:
-            raise
         except httpx.HTTPError as error:
-            raise OwnerFailed(
-                f"the process that owns the data directory went away ({type(error).__name__}); nothing that it "
-                "acknowledged is lost, run the command again"
-            ) from error
+            raise OwnerGone(error) from error
         if response.status_code != 200:
             raise OwnerFailed(msgspec.msgpack.decode(response.content, type=Failure).message)
         return msgspec.msgpack.decode(response.content, type=answer_type)

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
-
 from cli.cluster import open_cluster
 from cli.context import new_metrics
 from cli.engine import Engine, QueryName, Row
@@ -91,7 +89,7 @@ class EmbeddedSubject:
             engine = await self._connected()
             try:
                 await engine.ingest(lines, "meta", 1)
-            except (OwnerFailed, httpx.HTTPError):
+            except OwnerFailed:
                 # Killed in the middle: some of it may be there already, which changes no number.
                 await self._hang_up()
             else:
@@ -103,7 +101,7 @@ class EmbeddedSubject:
             engine = await self._connected()
             try:
                 await engine.wait_flushed(await engine.positions())
-            except (OwnerFailed, httpx.HTTPError):
+            except OwnerFailed:
                 await self._hang_up()
             else:
                 return
