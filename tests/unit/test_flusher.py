@@ -43,6 +43,7 @@ class FakeClickHouse:
         epoch: int,
         check: Callable[[Mark], None],
         on_step: Callable[[str], None],
+        received_until_ms: int,  # noqa: ARG002 - nothing depends on it
     ) -> None:
         """Do as ``ClickHouseWriter.flush``; when it fails, half of the rows are there all the same."""
         self.flushes.append(partition)
