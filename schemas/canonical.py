@@ -4,7 +4,8 @@ Owns this format: the field names of metering.md §1, one object or a list of th
 webhook, because its producer writes our vocabulary: a value outside it is refused, not read as absent.
 
 An event of kind ``identity`` (metering.md §7) says that two user ids are one person. It needs neither number nor
-message id, and fields that describe messages are not read in it.
+message id, and fields that describe messages are not read in it. One of kind ``tier`` (§5) has an account, a time and
+``volume_tier``, and nothing else is read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from schemas.events import (
     CATEGORIES,
     KINDS,
     PRICING_TYPES,
+    UNKNOWN_COUNTRY,
     Category,
     Event,
     Kind,
@@ -28,6 +30,7 @@ from schemas.events import (
     PricingType,
     Provider,
     Refusal,
+    VolumeTier,
 )
 from schemas.limits import CONVERSATION_ORIGIN_LENGTH_MAX, ERROR_CODE_LIMIT
 from schemas.redact import without_text
@@ -49,6 +52,7 @@ from schemas.refusing import (
     required_key,
     shown,
 )
+from schemas.volume_tiers import tier_of
 
 __all__ = ["EVENTS_PER_BODY_MAX", "UnparseableBody", "parse"]
 
@@ -103,6 +107,8 @@ def _event(update: object, received_at_ms: int) -> Event:
     if not isinstance(update, dict):
         raise Refused("malformed", f"found {kind_of(update)}, expected an event")
     account = required_key(update.get("account"), "account", "no_account")
+    if update.get("kind") == "tier":
+        return _tier_event(update, account, received_at_ms)
     number = _message_key(update, "number", "no_number")
     kind = _kind(update.get("kind"))
     message_id = _message_key(update, "message_id", "no_message_id")
@@ -137,6 +143,27 @@ def _event(update: object, received_at_ms: int) -> Event:
         error_code=_error_code(words.get("error_code")),
         user_previous_bsuid=_previous_bsuid(update, bsuid) if kind == "identity" else None,
     )
+
+
+def _tier_event(update: Mapping[str, object], account: str, received_at_ms: int) -> Event:
+    return Event(
+        provider=_word(update, "provider", _PROVIDERS) or "canonical",
+        account=account,
+        number=NOT_NAMED,
+        kind="tier",
+        message_id=NOT_NAMED,
+        occurred_at=occurred_seconds(update.get("occurred_at"), "occurred_at", received_at_ms),
+        received_at=received_at_ms,
+        country=UNKNOWN_COUNTRY,
+        volume_tier=_volume_tier(update.get("volume_tier")),
+    )
+
+
+def _volume_tier(fields: object) -> VolumeTier:
+    if not isinstance(fields, dict):
+        raise Refused("invalid_field", f"volume_tier: found {kind_of(fields)}, expected an object")
+    bounds = f"{fields.get('lower')}:{fields.get('upper') or 'MAX'}"
+    return tier_of({**fields, "tier": bounds}, ("month", "region", "category"))
 
 
 def _previous_bsuid(update: Mapping[str, object], current: str | None) -> str:

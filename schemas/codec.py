@@ -73,8 +73,8 @@ def decode_batch(record: bytes) -> list[Event]:
 
     Raises:
         UnreadableRecord: the bytes after the tag are not a list of events, or one of these is outside the limits that
-            parsers keep: without a user (an identity update: without two ids), from the future of its receiver,
-            before 2009, too long, out of range.
+            parsers keep: without a user (an identity update: without two ids; a tier update: without a tier), from the
+            future of its receiver, before 2009, too long, out of range.
     """
     try:
         events = _batch_decoder.decode(memoryview(record)[1:])
@@ -92,13 +92,16 @@ def _fault_of(event: Event) -> str | None:
     # Stored keys are parts with NUL between them.
     if "\0" in f"{event.account}{event.number}{event.message_id}{event.user_phone}{event.user_bsuid}":
         return "holds a NUL character in a key"
+    fault = None
     if event.kind == "identity" or event.user_previous_bsuid is not None:
         fault = _identity_fault_of(event)
-        if fault is not None:
-            return fault
+    elif event.kind == "tier" or event.volume_tier is not None:
+        fault = _tier_fault_of(event)
+    if fault is not None:
+        return fault
     if event.participant is not None and "\0" in event.participant:
         return "holds a NUL character in its participant"
-    if event.user_phone is None and event.user_bsuid is None:
+    if event.user_phone is None and event.user_bsuid is None and event.kind != "tier":
         return "neither a phone nor a user id"
     if (event.occurred_at - FUTURE_TOLERANCE_SECONDS) * 1000 > event.received_at:
         return f"occurred at {event.occurred_at} s, more than 5 minutes after {event.received_at} ms"
@@ -115,6 +118,17 @@ def _identity_fault_of(event: Event) -> str | None:
         return "an identity update without both user ids"
     if event.user_bsuid == event.user_previous_bsuid:
         return "an identity update from a user id to the same"
+    return None
+
+
+def _tier_fault_of(event: Event) -> str | None:
+    """Return what is wrong with an event that is a tier update, or names a tier."""
+    if event.kind != "tier" or event.volume_tier is None:
+        return "a volume tier, and not of kind tier, or the reverse"
+    if event.user_key:
+        return "a tier update with a user"
+    if "\0" in f"{event.volume_tier.region}{event.volume_tier.category}":
+        return "holds a NUL character in its tier"
     return None
 
 

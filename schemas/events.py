@@ -18,12 +18,14 @@ from schemas.limits import (
     KEY_LENGTH_MAX,
     PHONE_DIGITS_MAX,
     PHONE_DIGITS_MIN,
+    TIER_BOUND_LIMIT,
     TIMESTAMP_LIMIT,
 )
 
 Provider = Literal["meta", "edna", "netcore", "canonical"]
-Kind = Literal["sent", "delivered", "read", "failed", "incoming", "identity"]
-"""``identity`` is no message: it says that two user ids are one person (metering.md §7)."""
+Kind = Literal["sent", "delivered", "read", "failed", "incoming", "identity", "tier"]
+"""``identity`` and ``tier`` are no messages: they say that two user ids are one person (metering.md §7), and that an
+account has reached a volume tier (§5)."""
 Category = Literal[
     "authentication",
     "authentication_international",
@@ -56,6 +58,24 @@ _OccurredAt = Annotated[int, Meta(ge=EARLIEST_SECONDS, lt=TIMESTAMP_LIMIT)]
 _ReceivedAt = Annotated[int, Meta(ge=0, lt=TIMESTAMP_LIMIT * 1000)]
 _Seconds = Annotated[int, Meta(gt=0, lt=TIMESTAMP_LIMIT)]
 _ErrorCode = Annotated[int, Meta(ge=0, lt=ERROR_CODE_LIMIT)]
+_TierBound = Annotated[int, Meta(ge=0, lt=TIER_BOUND_LIMIT)]
+
+MONTH_PATTERN = "(19[7-9][0-9]|20[0-9][0-9])-(0[1-9]|1[0-2])"
+
+
+class VolumeTier(msgspec.Struct, frozen=True):
+    """A volume tier of one month, market and category (metering.md §5)."""
+
+    month: Annotated[str, Meta(pattern=f"^{MONTH_PATTERN}$")]
+    """Local month of the account, "YYYY-MM"."""
+    region: Key
+    """The market's name, as the provider writes it."""
+    category: Key
+    """In our words, such as "utility"."""
+    lower: _TierBound
+    """First message of the tier."""
+    upper: _TierBound
+    """Last message of the tier; 0 = it has no end."""
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -99,10 +119,12 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     error_code: _ErrorCode | None = None
     user_previous_bsuid: Key | None = None
     """Only of kind ``identity``: the user id that ``user_bsuid`` replaces."""
+    volume_tier: VolumeTier | None = None
+    """Only of kind ``tier``."""
 
     @property
     def user_key(self) -> str:
-        """Return the BSUID, else the phone (metering.md §1). Never empty: parsers refuse such events."""
+        """Return the BSUID, else the phone (metering.md §1). Empty only of kind ``tier``, which is no user's."""
         return self.user_bsuid or self.user_phone or ""
 
 

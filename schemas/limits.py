@@ -20,3 +20,5 @@ TIMESTAMP_LIMIT: Final = 1 << 32
 ERROR_CODE_LIMIT: Final = 1 << 31
 FUTURE_TOLERANCE_SECONDS: Final = 300
 """How far ``occurred_at`` may lie after ``received_at``."""
+TIER_BOUND_LIMIT = 10**15
+"""Messages of a month; far more than there are."""

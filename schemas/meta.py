@@ -4,8 +4,8 @@ Owns the envelope (``entry[].changes[]``), what is ignored by name, and how a re
 be replayed. Does not own single updates (``schemas.meta_updates``), signatures or durability (gateway).
 
 What counts as one update, exactly once each: an element of ``statuses[]`` or ``messages[]`` of a ``messages`` change,
-or of ``user_id_update[]`` of a change of that name; such a change without any; a change of another field; and whatever
-stands where an entry, a change or one of the lists should.
+or of ``user_id_update[]`` of a change of that name; such a change without any; a change of another field, which may be
+the report of a volume tier; and whatever stands where an entry, a change or one of the lists should.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from schemas.events import Event, Parsed, Refusal
 from schemas.limits import KEY_LENGTH_MAX
 from schemas.meta_contacts import Contacts, ListName
 from schemas.meta_identities import names_two_ids, system_event, update_event
+from schemas.meta_tiers import is_tier_update, tier_event
 from schemas.meta_updates import Origin, incoming_event, status_event
 from schemas.redact import without_text
 from schemas.refusing import (
@@ -121,6 +122,9 @@ def _read_change(reading: _Reading, entry_id: object, change: object) -> None:
     if not isinstance(change, dict) or not isinstance(field, str):
         _refuse_change(reading, entry_id, change, f"field: found {kind_of(field)}, expected a string")
         return
+    if is_tier_update(field, change.get("value")):
+        _read_tier(reading, entry_id, change)
+        return
     if field not in _LISTS:
         reading.parsed.ignored.append(field if field in IGNORED_FIELDS else "field:other")
         return
@@ -129,6 +133,21 @@ def _read_change(reading: _Reading, entry_id: object, change: object) -> None:
         _refuse_change(reading, entry_id, change, f"value: found {kind_of(value)}, expected an object")
         return
     _read_value(reading, entry_id, field, value)
+
+
+def _read_tier(reading: _Reading, entry_id: object, change: dict[str, object]) -> None:
+    """Read a change that is one update as a whole."""
+    value = change["value"]
+    assert isinstance(value, dict), "is_tier_update"
+    origin = Origin.of(entry_id, None, reading.received_at_ms)
+    try:
+        reading.parsed.events.append(tier_event(value, origin))
+    except Refused as refused:
+        info = value.get("volume_tier_info")
+        fields = ("tier_update_time", "pricing_category", "tier", "effective_month", "region")
+        kept = {"event": value["event"], "volume_tier_info": _small_copy(info, fields)}
+        entry = {"id": _small(entry_id), "changes": [{"field": change["field"], "value": kept}]}
+        _add_refusal(reading, refused, entry, origin.account or "")
 
 
 def _read_value(reading: _Reading, entry_id: object, field: str, value: dict[str, object]) -> None:

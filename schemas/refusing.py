@@ -28,7 +28,7 @@ from schemas.limits import (
 )
 
 NOT_NAMED: Final = "identity"
-"""Number and message id of an identity event that names none: events always have both, this kind needs neither."""
+"""Number and message id of an event that names none: all events have both, ``identity`` and ``tier`` need neither."""
 
 BSUID_PATTERN = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 

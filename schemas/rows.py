@@ -21,6 +21,7 @@ class Family(IntEnum):
     CONVERSATIONS = 4
     INCOMING = 5
     ACTIVE_USERS = 6
+    VOLUME_TIERS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,15 @@ FAMILIES: Final[dict[Family, FamilySchema]] = {
             "active_users",
             ("day", "account", "number", "country", "rule"),
             ("users",),
+        ),
+        # What the provider reported, not a count. day = 1st of the month for which the tier counts; number "";
+        # region = its word for the market; upper 0 = no limit. updated_at = earliest time at which it reported the
+        # tier, UTC seconds: a minimum, which repeated and reordered reports do not change.
+        FamilySchema(
+            Family.VOLUME_TIERS,
+            "volume_tiers",
+            ("day", "account", "number", "region", "category", "lower", "upper"),
+            ("updated_at",),
         ),
     )
 }

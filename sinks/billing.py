@@ -28,8 +28,9 @@ from sinks.clickhouse.counts import (
     incoming_counts,
     mau_counts,
     outgoing_counts,
+    reported_tiers,
 )
-from sinks.clickhouse.reader import Filters, freshness, volume_tiers
+from sinks.clickhouse.reader import freshness
 from sinks.price_data import PriceFiles
 
 FIRST_DAY: Final = date(1970, 1, 1)
@@ -202,7 +203,7 @@ class Billing:
     def _counts(self, first: date, last: date, accounts: Sequence[str]) -> Iterable[Counts]:
         client = self._client()
         updates: dict[str, list[TierUpdate]] = {}
-        for tier in volume_tiers(client, Filters(first, last, tuple(accounts))):
+        for tier in reported_tiers(client, first, last, accounts):
             calendar = Calendar(self._zones_of(tier.account))
             day = FIRST_DAY + timedelta(days=calendar.day(tier.updated_at))
             update = TierUpdate(tier.month, tier.region, tier.category, tier.lower, day)

@@ -114,6 +114,11 @@ class Counters:
         """Return the measures of a loaded row."""
         return tuple(self._rows[key].measures)
 
+    def value(self, account: str, named: RowKey) -> int:
+        """Return one measure of a loaded row, named as in differences."""
+        cell = self._cells[account][named]
+        return cell.row.measures[cell.place]
+
     def writes(self, changed: set[CounterKey], sequence: int) -> Writes:
         """Return the stored form of changed rows under the commit that changes them."""
         rows = [self._rows[key] for key in changed]

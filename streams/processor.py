@@ -57,6 +57,7 @@ from streams.linking import Changes, Linking
 from streams.meeting import Meeting
 from streams.step import ProcessorConfig, SourceRecord, Step
 from streams.store import PartitionStore, Table
+from streams.tiers import tier_changes, tier_day
 from streams.users import CachedUser, UserKey, Users
 
 _EPOCH_MILLISECONDS_PER_SECOND = 1000
@@ -74,6 +75,7 @@ class _Intake:
     late: dict[UserKey, list[Event]] = field(default_factory=dict)
     """Events before the cut that their account has here; their user's state may be elsewhere."""
     parcels: list[KeyParcel] = field(default_factory=list)
+    tiers: list[Event] = field(default_factory=list)
 
 
 class Processor:
@@ -147,6 +149,7 @@ class Processor:
         changes = self._meter(intake, step, changed)
         changes += self.linking.take(intake.parcels, step, changed)
         step.writes[Table.USERS].update(self.users.writes(changed.values()))
+        changes += self._tier_changes(intake.tiers, step)
         self._add_up(changes, step)
         next_offset = records[-1][0] + 1 if records else self.record.source_offset
         newest_ms = max((time_ms for _, _, time_ms in records), default=0)
@@ -262,6 +265,11 @@ class Processor:
         """Sort an event to a user, and take note of the account's time."""
         step.event_count += 1
         self.rules(event.account)
+        if event.kind == "tier":
+            # No user's, of no time of its own: it neither waits for a cut nor moves one.
+            self._refused_run = 0
+            intake.tiers.append(event)
+            return
         record = self.accounts[event.account]
         if event.kind != "identity":
             if event.occurred_at < record.cut:
@@ -308,6 +316,13 @@ class Processor:
             if result.alone:
                 self.meeting.note(key, result.alone, step)
         return changes
+
+    def _tier_changes(self, tiers: list[Event], step: Step) -> Changes:
+        """Take up reported tiers."""
+        late = [event for event in tiers if tier_day(event) < self.accounts[event.account].floor_day]
+        for event in late:
+            self._set_aside(event, "late", "would change what has left the worker", step)
+        return tier_changes([event for event in tiers if event not in late], self.counters, step)
 
     def _add_up(self, changes: Changes, step: Step) -> None:
         """Add differences to the counter rows."""

@@ -28,6 +28,21 @@ class ActiveDay:
     users: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedTier:
+    """A volume tier that the provider reported, for one month ("YYYY-MM")."""
+
+    month: str
+    account: str
+    region: str
+    category: str
+    lower: int
+    upper: int
+    """0 = no limit."""
+    updated_at: int
+    """Earliest report, UTC seconds."""
+
+
 @dataclass(slots=True)
 class _Collected:
     deliveries: list[DeliveryCount] = field(default_factory=list)
@@ -60,6 +75,14 @@ def active_days(
     return [
         ActiveDay(*row) for row in _rows(client, "active-days", _parameters(first_day, last_day, accounts))
     ]
+
+
+def reported_tiers(
+    client: ClickHouse, first_day: date, last_day: date, accounts: Sequence[str] = ()
+) -> list[ReportedTier]:
+    """Return the reported tiers of months that begin in a span of days; no accounts = all."""
+    rows = _rows(client, "volume-tiers", _parameters(first_day, last_day, accounts))
+    return [ReportedTier(*row) for row in rows]
 
 
 def mau_counts(days: Sequence[ActiveDay]) -> tuple[MauCount, ...]:

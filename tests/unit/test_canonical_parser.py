@@ -83,6 +83,7 @@ def test_every_field_is_taken_as_said_but_the_received_time() -> None:
         **FULL,
         "received_at": RECEIVED_AT_MS,
         "user_previous_bsuid": None,
+        "volume_tier": None,
     }
     assert decode_batch(encode_batch([event])) == [event]
 

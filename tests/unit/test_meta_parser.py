@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 
@@ -33,6 +34,8 @@ DEFAULTS = dict(
 def described(event: Event) -> dict[str, object]:
     """Return an event's fields by name, without those that have their default."""
     fields = {name: getattr(event, name) for name in Event.__struct_fields__}
+    if event.volume_tier is not None:
+        fields["volume_tier"] = msgspec.structs.asdict(event.volume_tier)
     return {name: value for name, value in fields.items() if name not in DEFAULTS or value != DEFAULTS[name]}
 
 
