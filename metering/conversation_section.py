@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
+import msgspec
+
 from metering.charges import ConversationCount, PriceData
 from schemas.final_report import ConversationDetail, ConversationLine
 from schemas.money import Micros, decimal_of, printed_micros
@@ -63,9 +65,16 @@ def conversation_lines(
         )
         tallies = details[line_of[row.type]]
         tallies[key] = tallies[key].plus(row)
-    return [
+    lines = [
         _conversation_line(line, tallies) for line, tallies in details.items() if tallies or line != "unknown"
-    ], priced
+    ]
+    currencies = {line.currency for line in lines if line.currency}
+    if priced and len(currencies) == 1:
+        # A type that did not occur costs nothing, in the currency of those that did.
+        [currency] = currencies
+        nothing = {"amount": printed_micros(0, currency), "currency": currency}
+        lines = [line if line.details else msgspec.structs.replace(line, **nothing) for line in lines]
+    return lines, priced
 
 
 def _prices_conversations(plan: Plan) -> bool:

@@ -26,6 +26,12 @@ Row = TypeVar("Row", ConversationCount, OutgoingCount, IncomingCount)
 
 LATENESS_DAYS = 7
 """Webhooks are repeated for so long; later nothing but a backfill changes a month (facts: the provider's own words)."""
+_UNPRICED = {
+    "licence": "licenses",
+    "amau": "users beyond the package",
+    "conversations": "charged conversations",
+    "provider": "messages or conversations that the provider charges",
+}
 _OUTGOING = {0: "chat", 1: "hsm", -1: "unclassified"}
 
 
@@ -226,8 +232,8 @@ def _notes(
     for total in totals:
         if total.unpriced:
             notes.append(
-                f"{total.unpriced} charged in the section {total.section} ({total.currency}) have no price and are not "
-                "in its total."
+                f"{total.unpriced:,} {_UNPRICED[total.section]} ({total.currency}) have no price and are not in the "
+                "total."
             )
     if any(line.pending < 0 for line in outgoing):
         notes.append(

@@ -28,7 +28,14 @@ def _counts(database: Database) -> list[object]:
 
 def _sample(family: Family) -> CounterRow:
     """Return a row of a family in which every column has a value of its own."""
-    words = {"number": "1", "country": "DE", "category": "utility", "type": "service", "rule": "any"}
+    words = {
+        "number": "1",
+        "country": "DE",
+        "category": "utility",
+        "type": "service",
+        "rule": "any",
+        "region": "India",
+    }
     schema = FAMILIES[family]
     dimensions = [
         words.get(name, "regular" if name == "pricing_type" else -1) for name in schema.dimensions[2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -21,7 +22,8 @@ from tests.support.prices import plan
 
 def terms(activated: date, licence: Licence = "monthly", price: str = "120", **more: object) -> Plan:
     """Return a plan from its activation on."""
-    return plan(effective=activated, licence=licence, price=parse_micros(price), currency="EUR", **more)
+    own = plan(effective=activated, licence=licence, price=parse_micros(price), currency="EUR")
+    return replace(own, **more)  # type: ignore[arg-type]  # fields of a plan, as each test needs
 
 
 def line(month: str, *history: Plan) -> LicenceLine:

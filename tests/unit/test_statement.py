@@ -130,7 +130,7 @@ def test_a_conversation_without_a_price_is_named_and_never_0() -> None:
     [line] = [line for line in made.conversations if line.type == "service"]
     assert line.amount is None
     assert [(str(total.amount), total.unpriced) for total in totals(made, "conversations")] == [("0.20", 4)]
-    assert any(note.startswith("4 charged") for note in made.notes)
+    assert any(note.startswith("4 charged conversations (USD)") for note in made.notes)
 
 
 def test_conversations_without_any_agreed_price_have_no_total() -> None:

@@ -1,0 +1,297 @@
+"""The sections of the final report as tables: titles, columns and cells, the same for workbook and page.
+
+Owns what people read over a column and in what order. Names of sections, columns and types are those of edna's page
+"Final report on WhatsApp channel messages". Does not own how a cell looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Final, Literal
+
+from schemas.final_report import FinalReport, Total
+
+Cell = str | int | Decimal | date | None
+"""None = there is no price."""
+Kind = Literal["text", "count", "money", "price", "date"]
+"""money: rounded to the currency's coin; price: as agreed, unrounded."""
+
+CONVERSATION_TYPES: Final = {
+    "free_entry_point": "Free entry points",
+    "incoming": "Incoming",
+    "service": "Service",
+    "authentication": "Authentication",
+    "marketing": "Marketing",
+    "unknown": "Unknown",
+}
+OUTGOING_TYPES: Final = {"chat": "Chat messages", "hsm": "HSM", "unclassified": "Unclassified"}
+_LICENCES: Final = {"monthly": "Monthly", "annual": "Annual", "none": "None"}
+_PERIODS: Final = {"activation": "activation", "renewal": "renewal", "running": "paid before"}
+_COUNTED_TYPES: Final = {"authentication_international": "Authentication, international"}
+WHOLE_ACCOUNT: Final = "Whole account"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    kind: Kind = "text"
+    is_summed: bool = False
+    """Its cells are added up below the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table. Each row has a cell for each column; a column of money is in the currency of its row."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    totals: tuple[Total, ...] = field(default=())
+    """Of the money in it, one for each currency."""
+    empty: str = ""
+    """What to say when there is no row."""
+
+
+def sections_of(report: FinalReport) -> tuple[Section, ...]:
+    """Return all sections in the order of the report."""
+    return (
+        _licence(report),
+        _mau(report),
+        _conversations(report),
+        _details(report),
+        _outgoing(report),
+        _incoming(report),
+        _provider(report),
+    )
+
+
+def _totals(report: FinalReport, section: str) -> tuple[Total, ...]:
+    return tuple(total for total in report.totals if total.section == section)
+
+
+def _scope(number: str) -> str:
+    return number or WHOLE_ACCOUNT
+
+
+def _licence(report: FinalReport) -> Section:
+    columns = (
+        Column("Number"),
+        Column("License period"),
+        Column("Valid from", "date"),
+        Column("Valid until", "date"),
+        Column("Charged because of"),
+        Column("License cost according to the billing plan", "money"),
+        Column("Actual amount charged for the period", "money"),
+        Column("Currency"),
+        Column("VAT included, %"),
+    )
+    rows = tuple(
+        (
+            _scope(line.number),
+            _LICENCES[line.licence],
+            line.valid_from,
+            line.valid_until,
+            _PERIODS[line.period],
+            line.plan_cost,
+            line.charged,
+            line.currency,
+            "not stated" if line.vat_percent is None else f"{line.vat_percent:f}",
+        )
+        for line in report.licences
+    )
+    return Section(
+        "licence", "License", columns, rows, _totals(report, "licence"), "No license in this month."
+    )
+
+
+def _mau(report: FinalReport) -> Section:
+    columns = (
+        Column("Number"),
+        Column("License cost", "money"),
+        Column("MAU in the package", "count"),
+        Column("Current number of MAU", "count"),
+        Column("MAU balance", "count"),
+        Column("Current number of AMAU", "count"),
+        Column("Price per AMAU", "price"),
+        Column("Total for AMAU", "money"),
+        Column("Currency"),
+        Column("MAU: incoming or delivered", "count"),
+        Column("MAU: incoming and delivered", "count"),
+        Column("Phone numbers", "count"),
+    )
+    rows = tuple(
+        (
+            _scope(line.number),
+            line.licence_cost,
+            line.package,
+            line.mau,
+            line.balance,
+            line.amau,
+            line.amau_price,
+            line.amau_total,
+            line.currency,
+            line.mau_any,
+            line.mau_both,
+            line.mau_phones,
+        )
+        for line in report.mau
+    )
+    return Section("amau", "MAU/AMAU", columns, rows, _totals(report, "amau"))
+
+
+def _conversations(report: FinalReport) -> Section:
+    columns = [
+        Column("Type"),
+        Column("Total", "count", is_summed=True),
+        Column("Free", "count", is_summed=True),
+        Column("Charged", "count", is_summed=True),
+    ]
+    rows: list[tuple[Cell, ...]] = [
+        (CONVERSATION_TYPES[line.type], line.total, line.free, line.charged) for line in report.conversations
+    ]
+    totals = _totals(report, "conversations")
+    if totals:
+        columns += [Column("Amount", "money"), Column("Currency")]
+        lines = zip(rows, report.conversations, strict=True)
+        rows = [(*row, line.amount, line.currency) for row, line in lines]
+    return Section("conversations", "Conversations", tuple(columns), tuple(rows), totals)
+
+
+def _details(report: FinalReport) -> Section:
+    columns = [
+        Column("Type"),
+        Column("Country"),
+        Column("Market"),
+        Column("Total", "count", is_summed=True),
+        Column("Free", "count", is_summed=True),
+        Column("Charged", "count", is_summed=True),
+    ]
+    details = [(line, detail) for line in report.conversations for detail in line.details]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            _COUNTED_TYPES.get(detail.type, CONVERSATION_TYPES[line.type]),
+            detail.country,
+            detail.market,
+            detail.total,
+            detail.free,
+            detail.charged,
+        )
+        for line, detail in details
+    ]
+    if _totals(report, "conversations"):
+        # Where no plan prices conversations, there is nothing to say in these columns.
+        columns += [Column("Price", "price"), Column("Amount", "money"), Column("Currency")]
+        rows = [
+            (*row, detail.price, detail.amount, detail.currency)
+            for row, (_, detail) in zip(rows, details, strict=True)
+        ]
+    return Section(
+        "details", "Conversations by country", tuple(columns), tuple(rows), (), "No conversations."
+    )
+
+
+def _outgoing(report: FinalReport) -> Section:
+    columns = (
+        Column("Type"),
+        *(
+            Column(title, "count", is_summed=True)
+            for title in ("Total", "Sent", "Delivered", "Read", "Not delivered", "Pending")
+        ),
+    )
+    rows = tuple(
+        (
+            OUTGOING_TYPES[line.type],
+            line.total,
+            line.sent,
+            line.delivered,
+            line.read,
+            line.not_delivered,
+            line.pending,
+        )
+        for line in report.outgoing
+    )
+    return Section("outgoing", "Outgoing messages", columns, rows)
+
+
+def _incoming(report: FinalReport) -> Section:
+    columns = (Column("Number of incoming messages", "count"),)
+    return Section("incoming", "Incoming messages", columns, ((report.incoming_total,),))
+
+
+def _provider(report: FinalReport) -> Section:
+    columns = (
+        Column("Number"),
+        Column("Unit"),
+        Column("Category"),
+        Column("Market"),
+        Column("Rate", "price"),
+        Column("Total", "count", is_summed=True),
+        Column("Free", "count", is_summed=True),
+        Column("Charged", "count", is_summed=True),
+        Column("Amount", "money"),
+        Column("Charged by webhooks", "count", is_summed=True),
+        Column("Amount by webhooks", "money"),
+        Column("Currency"),
+    )
+    rows = tuple(
+        (
+            line.number,
+            line.unit,
+            line.category,
+            line.market,
+            line.rate,
+            line.count,
+            line.free,
+            line.charged,
+            line.amount,
+            line.provider_charged,
+            line.provider_amount,
+            line.currency,
+        )
+        for line in report.provider
+    )
+    totals = _totals(report, "provider")
+    return Section("provider", "Charges of the provider", columns, rows, totals, "Nothing was delivered.")
+
+
+def facts_of(report: FinalReport) -> tuple[tuple[str, str], ...]:
+    """Return what stands at the head of a report: label and value."""
+    received = [each.received_until for each in report.freshness]
+    known = [each for each in received if each is not None]
+    counted = f"{max(known):%Y-%m-%d %H:%M:%S} UTC" if known else "not known"
+    state = "final" if report.is_final else f"provisional, can change until {report.final_from}"
+    return (
+        ("Account", report.account),
+        ("Number", _scope(report.number)),
+        ("Month", f"{report.month} ({report.first_day} to {report.last_day}, {report.time_zone})"),
+        ("State", state),
+        ("Made at", f"{report.generated_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("Newest input counted", counted),
+        ("Price data", report.price_data or "none"),
+        ("VAT", _vat(report)),
+    )
+
+
+def _vat(report: FinalReport) -> str:
+    rates = sorted({line.vat_percent for line in report.licences if line.vat_percent is not None})
+    stated = f": {', '.join(f'{rate:f} %' for rate in rates)}" if rates else " as given in the plan"
+    return f"Prices include VAT{stated}"
+
+
+def positions_of(report: FinalReport) -> Sequence[tuple[str, str, str, str]]:
+    """Return how far each partition of the input is counted: partition, next position, received, written."""
+    return [
+        (
+            str(each.partition),
+            str(each.position),
+            f"{each.received_until:%Y-%m-%d %H:%M:%S}" if each.received_until else "not known",
+            f"{each.flushed_at:%Y-%m-%d %H:%M:%S}",
+        )
+        for each in report.freshness
+    ]

@@ -1,0 +1,242 @@
+"""A final report as a workbook (xlsx) that a finance person can go on working with.
+
+Owns sheets, formats and formulas. Numbers are numbers: whole and decimal values of up to 15 digits are exact in a cell,
+longer ones stand as text. Sums below a table are formulas whose stored value is the report's own total.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from schemas.final_report import FinalReport
+from schemas.money import minor_unit_digits
+from sinks.exports.sections import Cell, Column, Section, facts_of, positions_of, sections_of
+
+if TYPE_CHECKING:
+    from xlsxwriter.format import Format
+    from xlsxwriter.workbook import Workbook
+    from xlsxwriter.worksheet import Worksheet
+
+NO_PRICE: Final = "no price"
+EXACT_DIGITS: Final = 15
+"""Decimal digits that a cell's binary number brings back unchanged."""
+_WIDTH_MAX: Final = 44
+_COUNT_FORMAT: Final = "#,##0"
+
+
+def as_xlsx(report: FinalReport) -> bytes:
+    """Return the workbook; the same report gives the same bytes."""
+    from xlsxwriter.workbook import Workbook  # noqa: PLC0415 - not needed by other formats
+
+    stream = io.BytesIO()
+    # What begins like a formula or an address is text: accounts and numbers come from outside.
+    options = {
+        "in_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "strings_to_numbers": False,
+    }
+    book = Workbook(stream, options)
+    book.set_properties(
+        {
+            "title": f"Final report {report.month}, account {report.account}",
+            "created": report.generated_at.replace(tzinfo=None),
+        }
+    )
+    writer = _Writer(book, report)
+    writer.summary()
+    for section in sections_of(report):
+        writer.section(section)
+    writer.about()
+    book.close()
+    return stream.getvalue()
+
+
+@dataclass
+class _Writer:
+    """Writes sheet after sheet."""
+
+    book: Workbook
+    report: FinalReport
+
+    @cached_property
+    def _head(self) -> Format:
+        return self.book.add_format(
+            {
+                "bold": True,
+                "text_wrap": True,
+                "valign": "top",
+                "bg_color": "#1F3A4D",
+                "font_color": "#FFFFFF",
+                "border": 1,
+            }
+        )
+
+    @cached_property
+    def _title(self) -> Format:
+        return self.book.add_format({"bold": True, "font_size": 15})
+
+    @cached_property
+    def _bold(self) -> Format:
+        return self.book.add_format({"bold": True, "valign": "top"})
+
+    @cached_property
+    def _wrapped(self) -> Format:
+        return self.book.add_format({"text_wrap": True, "valign": "top"})
+
+    @cached_property
+    def _muted(self) -> Format:
+        return self.book.add_format({"italic": True, "font_color": "#8A8A8A", "align": "right"})
+
+    @cached_property
+    def _formats(self) -> dict[tuple[str, bool], Format]:
+        return {}
+
+    def _number(self, number_format: str, *, total: bool = False) -> Format:
+        key = number_format, total
+        if key not in self._formats:
+            properties: dict[str, object] = {"num_format": number_format}
+            if total:
+                properties |= {"bold": True, "top": 1}
+            self._formats[key] = self.book.add_format(properties)
+        return self._formats[key]
+
+    def _sheet(self, name: str, columns: Sequence[Column] = ()) -> Worksheet:
+        sheet = self.book.add_worksheet(name)
+        sheet.set_landscape()
+        sheet.set_paper(9)  # A4
+        sheet.fit_to_pages(1, 0)
+        # A name with & would be read as a code of the footer.
+        account = self.report.account.replace("&", "&&")
+        sheet.set_footer(f"&L{account[:100]} {self.report.month}&C&A&R&P / &N")
+        if columns:
+            sheet.freeze_panes(1, 0)
+            sheet.repeat_rows(0)
+        return sheet
+
+    def summary(self) -> None:
+        """Write the first sheet: whose report, of what, and the totals."""
+        sheet = self._sheet("Summary")
+        sheet.set_column(0, 0, 30)
+        sheet.set_column(1, 2, 18)
+        sheet.set_column(3, 3, 24)
+        sheet.write_string(0, 0, "Final report on WhatsApp channel messages", self._title)
+        row = 2
+        for label, value in facts_of(self.report):
+            sheet.write_string(row, 0, label, self._bold)
+            sheet.write_string(row, 1, value)
+            row += 1
+        row += 1
+        for place, title in enumerate(("Total of", "Amount", "Currency", "Charged without a price")):
+            sheet.write_string(row, place, title, self._head)
+        titles = {section.name: section.title for section in sections_of(self.report)}
+        for total in self.report.totals:
+            row += 1
+            sheet.write_string(row, 0, titles[total.section])
+            self._write(sheet, row, 1, total.amount, Column("", "money"), total.currency)
+            sheet.write_string(row, 2, total.currency)
+            self._write(sheet, row, 3, total.unpriced, Column("", "count"), "")
+        for note in self.report.notes:
+            row += 2
+            sheet.merge_range(row, 0, row, 3, "", self._wrapped)
+            sheet.write_string(row, 0, note, self._wrapped)
+            sheet.set_row(row, 15 * (1 + len(note) // 85))
+
+    def section(self, section: Section) -> None:
+        """Write a section on a sheet of its own."""
+        sheet = self._sheet(section.title.replace("/", " and "), section.columns)
+        for place, column in enumerate(section.columns):
+            sheet.write_string(0, place, column.title, self._head)
+            sheet.set_column(place, place, _width(section, place))
+        currency_at = next(
+            (p for p, column in enumerate(section.columns) if column.title == "Currency"), None
+        )
+        for number, cells in enumerate(section.rows, 1):
+            currency = str(cells[currency_at]) if currency_at is not None else ""
+            for place, (cell, column) in enumerate(zip(cells, section.columns, strict=True)):
+                self._write(sheet, number, place, cell, column, currency)
+        if not section.rows and section.empty:
+            sheet.write_string(1, 0, section.empty)
+        self._sums(sheet, section, currency_at)
+
+    def _sums(self, sheet: Worksheet, section: Section, currency_at: int | None) -> None:
+        row, count = len(section.rows) + 1, len(section.rows)
+        summed = [place for place, column in enumerate(section.columns) if column.is_summed]
+        if count and summed:
+            sheet.write_string(row, 0, "Total", self._number("@", total=True))
+            for place in summed:
+                whole = sum(value for cells in section.rows if isinstance(value := cells[place], int))
+                formula = f"=SUM({_cell(1, place)}:{_cell(count, place)})"
+                sheet.write_formula(row, place, formula, self._number(_COUNT_FORMAT, total=True), whole)
+            row += 1
+        money_at = [place for place, column in enumerate(section.columns) if column.kind == "money"]
+        if not count or currency_at is None:
+            return
+        for total in section.totals:
+            # The last amount by our own rule: those by the provider's webhooks stand beside it.
+            place = next(p for p in reversed(money_at) if "webhooks" not in section.columns[p].title)
+            sheet.write_string(row, 0, f"Total {total.currency}", self._number("@", total=True))
+            formula = (
+                f"=SUMIF({_cell(1, currency_at)}:{_cell(count, currency_at)},"
+                f'"{total.currency}",{_cell(1, place)}:{_cell(count, place)})'
+            )
+            number_format = self._number(_money_format(total.currency), total=True)
+            sheet.write_formula(row, place, formula, number_format, float(total.amount))
+            sheet.write_string(row, currency_at, total.currency, self._number("@", total=True))
+            row += 1
+
+    def _write(
+        self, sheet: Worksheet, row: int, place: int, cell: Cell, column: Column, currency: str
+    ) -> None:
+        if cell is None:
+            sheet.write_string(
+                row, place, NO_PRICE if column.kind in ("money", "price") else "none", self._muted
+            )
+        elif isinstance(cell, str):
+            sheet.write_string(row, place, cell)
+        elif isinstance(cell, date):
+            sheet.write_datetime(row, place, cell, self._number("yyyy-mm-dd"))
+        elif len(Decimal(cell).as_tuple().digits) > EXACT_DIGITS:
+            sheet.write_string(row, place, f"{cell:f}" if isinstance(cell, Decimal) else str(cell))
+        elif column.kind == "count":
+            sheet.write_number(row, place, cell, self._number(_COUNT_FORMAT))
+        elif column.kind == "price":
+            sheet.write_number(row, place, cell, self._number("#,##0.00####"))
+        else:
+            sheet.write_number(row, place, cell, self._number(_money_format(currency)))
+
+    def about(self) -> None:
+        """Write the last sheet: how far the input was counted."""
+        sheet = self._sheet("About")
+        sheet.set_column(0, 3, 26)
+        sheet.write_string(0, 0, "Input counted in this report", self._bold)
+        for place, title in enumerate(
+            ("Partition", "Next position", "Received until (UTC)", "Written at (UTC)")
+        ):
+            sheet.write_string(1, place, title, self._head)
+        for number, cells in enumerate(positions_of(self.report), 2):
+            for place, cell in enumerate(cells):
+                sheet.write_string(number, place, cell)
+
+
+def _money_format(currency: str) -> str:
+    digits = minor_unit_digits(currency) if currency else 2
+    return _COUNT_FORMAT + (f".{'0' * digits}" if digits else "")
+
+
+def _width(section: Section, place: int) -> int:
+    """Return a width that shows the longest cell; long titles wrap."""
+    longest = max((len(str(cells[place])) for cells in section.rows), default=0)
+    return min(_WIDTH_MAX, max(12, longest + 3, min(22, len(section.columns[place].title) + 2)))
+
+
+def _cell(row: int, place: int) -> str:
+    from xlsxwriter.utility import xl_rowcol_to_cell  # noqa: PLC0415 - not needed by other formats
+
+    return str(xl_rowcol_to_cell(row, place))
