@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Final, Literal
 
-from schemas.final_report import FinalReport, Total
+from schemas.final_report import FinalReport, MauLine, Total
 
 Cell = str | int | Decimal | date | None
 """None = there is no price."""
@@ -32,6 +32,7 @@ _LICENCES: Final = {"monthly": "Monthly", "annual": "Annual", "none": "None"}
 _PERIODS: Final = {"activation": "activation", "renewal": "renewal", "running": "paid before"}
 _COUNTED_TYPES: Final = {"authentication_international": "Authentication, international"}
 WHOLE_ACCOUNT: Final = "Whole account"
+NO_PLAN: Final = "no plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,7 @@ def _mau(report: FinalReport) -> Section:
     rows = tuple(
         (
             _scope(line.number),
-            line.licence_cost,
-            line.package,
-            line.mau,
-            line.balance,
-            line.amau,
-            line.amau_price,
-            line.amau_total,
+            *_plan_cells(line),
             line.currency,
             line.mau_any,
             line.mau_both,
@@ -143,6 +138,21 @@ def _mau(report: FinalReport) -> Section:
         for line in report.mau
     )
     return Section("amau", "MAU/AMAU", columns, rows, _totals(report, "amau"))
+
+
+def _plan_cells(line: MauLine) -> tuple[Cell, ...]:
+    """Return what the plan says; a number can have none of its own."""
+    if line.package is None:
+        return (NO_PLAN, NO_PLAN, line.mau, NO_PLAN, NO_PLAN, NO_PLAN, NO_PLAN)
+    return (
+        line.licence_cost,
+        line.package,
+        line.mau,
+        line.balance,
+        line.amau,
+        line.amau_price,
+        line.amau_total,
+    )
 
 
 def _conversations(report: FinalReport) -> Section:
