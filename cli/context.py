@@ -31,6 +31,7 @@ from runtime.logging import configure_logging
 from runtime.memory import settle
 from runtime.metrics import Metrics
 from runtime.settings import Settings, SettingsError, load_settings
+from schemas.rate_faults import RateFaults
 from sinks.clickhouse.client import BrokenParts, ClickHouseAway, ClickHouseRefused
 from sinks.clickhouse.reader import Unanswerable
 from streams.accounts import RulesChanged
@@ -77,6 +78,7 @@ class NothingThere(RuntimeError):
 # Errors that say themselves what to do; anything else is a fault of ours and shows its traceback.
 EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     SettingsError,
+    RateFaults,
     LogOwned,
     LogFailed,
     LogUnfit,

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     ),
     "incoming": ("cli.query", "incoming", "Incoming messages by day, number and country."),
     "active-users": ("cli.query", "active_users", "Monthly active users by account and number."),
+    "rates": ("cli.rates", "rates", "Show, check and import rate cards."),
     "dlq": ("cli.dlq", "dlq", "Look at what could not be counted, and send it again."),
     "doctor": ("cli.doctor", "doctor", "Check an installation and say what to do."),
     "migrate": ("cli.migrate", "migrate_command", "Bring ClickHouse to the schema of this version."),

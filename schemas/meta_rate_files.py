@@ -51,6 +51,11 @@ class Imported:
     notes: tuple[str, ...]
     """What people should know of it: what was skipped, what is missing. Not faults."""
 
+    @property
+    def contents(self) -> tuple[RateCard | TierTable, ...]:
+        """Return the cards and then the tables."""
+        return (*self.cards, *self.tables)
+
 
 def import_meta_file(
     data: bytes,
