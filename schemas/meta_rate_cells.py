@@ -51,8 +51,8 @@ _EFFECTIVE = r"effective\b[\s:,]*(?:(?:from|on|as of|since|date|beginning|starti
 _DATES: Final = tuple(
     re.compile(_EFFECTIVE + form, re.IGNORECASE)
     for form in (
-        rf"{_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<year>\d{{4}})\b",
-        rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+{_MONTH},?\s+(?P<year>\d{{4}})\b",
+        rf"{_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[,\s]+(?P<year>\d{{4}})\b",
+        rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+{_MONTH}[,\s]+(?P<year>\d{{4}})\b",
         r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})\b",
     )
 )
@@ -91,6 +91,8 @@ def read_rate(cell: str, currency: str) -> Micros:
     number = match["number"]
     if _THOUSANDS.fullmatch(number):
         number = number.replace(",", "")
+    if number.startswith("0") and number[1:2].isdigit():  # "0,0118" that was split at its comma
+        raise ValueError(f"found {cell[:40]!r}, expected a rate such as $0.0625")
     try:
         return parse_micros(number)
     except ValueError as error:

@@ -179,8 +179,8 @@ def _read_list_row(line: int, cells: list[str], reading: _List) -> None:
     if len(filled) == 1 and cells[0]:
         importing.note(f"line {line} was skipped: {' '.join(cells[0].split())[:80]}")
         return
-    if len(cells) <= max(reading.columns.values()) or any(cells[reading.width :]):
-        # A cell too many, such as a thousands comma without quotes, would put rates under wrong names.
+    if not max(reading.columns.values()) < len(cells) <= reading.width:
+        # A cell too many, such as by a comma inside a number, would put rates under wrong names.
         importing.faults.add(line, f"found {len(cells)} columns, expected {reading.width} as in the header")
         return
     currency = importing.row_currency(line, reading.cell(cells, "currency"), None)

@@ -132,8 +132,8 @@ def _read_row(line: int, cells: list[str], tiers: _Tiers) -> None:
     if alone and not _is_market(alone, importing):
         importing.note(f"line {line} was skipped: {' '.join(alone.split())[:80]}")
         return
-    if not alone and (len(cells) < _WIDTH or any(cells[tiers.width :])):
-        # A cell too many, such as a thousands comma without quotes, would put numbers under wrong names.
+    if not alone and not _WIDTH <= len(cells) <= tiers.width:
+        # A cell too many, such as by a comma inside a number, would put numbers under wrong names.
         importing.faults.add(line, f"found {len(cells)} columns, expected {tiers.width} as in the header")
         return
     if cells[0]:
