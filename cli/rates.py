@@ -33,6 +33,7 @@ from schemas.rate_faults import RateFaults
 from schemas.rate_files import load_rate_book, rate_text, tiers_beside_cards
 
 _COLUMNS = ("effective", "currency", "market", "category", "lower", "upper", "rate", "source")
+_SENTENCES_MAX = 5
 
 
 def _as_date(_: click.Context, __: click.Parameter, value: datetime | None) -> date | None:
@@ -231,5 +232,8 @@ async def import_file(
         click.echo(f"{'wrote' if target in wanted else 'is there already:'} {target.path}")
     after = before.replacing(imported.cards, imported.tables)
     keys = dict.fromkeys((content.currency, content.effective) for content in imported.contents)
-    for told in tiers_beside_cards(after, list(keys)):
-        click.echo(f"note: {told}", err=True)
+    told = tiers_beside_cards(after, list(keys))
+    for sentence in told[:_SENTENCES_MAX]:
+        click.echo(f"note: {sentence}", err=True)
+    if len(told) > _SENTENCES_MAX:
+        click.echo(f"note: and {len(told) - _SENTENCES_MAX} more like these", err=True)

@@ -28,7 +28,7 @@ def faults_of(text: str) -> list[str]:
 def test_a_file_may_hold_several_cards_and_tier_tables() -> None:
     """Rows belong to the card of their date and currency; rows with a lower bound are tiers."""
     cards, tables = read_rate_file(
-        "# what follows is ours\n# source: one,\n# source: two\n"
+        '# what follows is ours\n"# source: one,",,,,,,\n# source: two\n'
         + HEADER
         + "2026-10-01,USD,India,utility,,,0.0014\n\n"
         + "2026-10-01,USD,India,utility,26,,0.0012\n"
