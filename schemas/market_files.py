@@ -44,9 +44,12 @@ def csv_lines(text: str, faults: FaultList) -> Iterator[tuple[int, list[str] | s
         if not stripped.strip(",; \t"):  # also what spreadsheets leave of an empty line
             continue
         try:
-            yield number, [cell.strip() for cell in next(csv.reader([line], strict=True))]
+            cells = [cell.strip() for cell in next(csv.reader([line], strict=True))]
         except csv.Error as error:
             faults.add(number, f"found a line that is not CSV ({error})")
+            continue
+        # A comment with a comma is put in quotes by a spreadsheet that saves the file.
+        yield number, cells[0] if cells[0].startswith("#") else cells
 
 
 def parse_date(text: str) -> date:

@@ -7,7 +7,7 @@ Owns the values and how they are looked up. Reading them from files is ``schemas
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -124,3 +124,13 @@ class RateBook:
     def currencies(self) -> tuple[str, ...]:
         """Return the currencies of all cards and tier tables, sorted."""
         return tuple(sorted({*self._cards, *self._tiers}))
+
+    def replacing(self, cards: Iterable[RateCard], tiers: Iterable[TierTable]) -> RateBook:
+        """Return this book with each given card and table in the place of that of its currency and date, whole."""
+        by_card = {(card.effective, card.currency): card for card in (*self.cards, *cards)}
+        by_table = {(table.effective, table.currency): table for table in (*self.tiers, *tiers)}
+        return RateBook(
+            tuple(by_card[key] for key in sorted(by_card)),
+            tuple(by_table[key] for key in sorted(by_table)),
+            self.markets,
+        )

@@ -98,6 +98,12 @@ def read_rate_file(
     return _cards_of(reading), _tables_of(reading)
 
 
+def is_own_format(text: str) -> bool:
+    """Tell whether a file is meant to be in our format, with or without faults: by its first line."""
+    first = text.removeprefix("\ufeff").lstrip()
+    return first.startswith(("#", f"{RATE_COLUMNS[0]},")) or bool(re.match(r"\d{4}-\d{2}-\d{2},", first))
+
+
 def _no_header(name: str, number: int, cells: list[str]) -> str:
     return (
         f"{name}:{number}: found {','.join(cells)[:80]!r}, expected the header {','.join(RATE_COLUMNS)} "
@@ -324,10 +330,8 @@ def load_rate_book(directory: Path | None) -> RateBook:
         own.faults.append(f"{directory}: expected a directory of rate cards")
     if own.faults:
         raise RateFaults(own.faults)
-    cards, tables = shipped.cards | own.cards, shipped.tables | own.tables
-    return RateBook(
-        tuple(cards[key] for key in sorted(cards)), tuple(tables[key] for key in sorted(tables)), markets
-    )
+    book = RateBook(tuple(shipped.cards.values()), tuple(shipped.tables.values()), markets)
+    return book.replacing(own.cards.values(), own.tables.values())
 
 
 def _shipped() -> _Gathered:
