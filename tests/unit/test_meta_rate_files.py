@@ -178,7 +178,7 @@ def test_every_fault_of_a_card_is_told_with_its_line() -> None:
         "effective 2026-10-01\nMarket,Currency,Marketing,Utility,Utility\n"
         "Indai,USD,1,2,\nIndia,XX,1,2,\nIndia,USD,0,0118,2,\nIndia,USD,1\n"
         'India,USD,"0,012",abc,\nindia,USD,-1,\u20ac1,\nOther,USD,"1,2345",0.0000001,\nTurkey,USD,"12,34.5",1.,\n'
-        "Rest of Africa,USD,0118,1,\n"
+        "Rest of Africa,USD,0118,1,\nUnited Kingdom,GBP,$1,1,\n"
     )
     assert faults_of(text) == [
         "f:2: found the column 'Utility' twice",
@@ -196,6 +196,7 @@ def test_every_fault_of_a_card_is_told_with_its_line() -> None:
         "f:10: marketing: expected an amount such as 0.0037, with at most 6 decimals; found '12,34.5'",
         "f:10: utility: found '1.', expected a rate such as $0.0625",
         "f:11: marketing: found '0118', expected a rate such as $0.0625",
+        "f:12: marketing: found '$1', expected a rate in GBP",
     ]
 
 
@@ -348,10 +349,10 @@ def test_every_fault_of_a_tier_file_is_told_with_its_line() -> None:
     text = (
         "effective 2026-10-01\n" + GROUPS + TIER_HEADER
         + f",$US,0,--,List,1,--{none}\n"
-        + f"Indai,$US,0,10,List,1,--{none}\n"
-        + f",,11,--,Tier,1,--{none}\n"
         + f"India,$US,0,10,List,1,--{none}\n"
         + f",,12,--,Tier,1,--{none}\n"
+        + f"Indai,$US,0,10,List,1,--{none}\n"
+        + f",,11,--,Tier,1,--{none}\n"
         + f"Turkey,$US,0,10,Gift,x,--{none}\n"
         + f",,11,,Tier,1,--{none}\n"
         + f"Other,$US,0,1,000,List,1,--{none}\n"
@@ -360,8 +361,8 @@ def test_every_fault_of_a_tier_file_is_told_with_its_line() -> None:
     )  # fmt: skip
     assert faults_of(text) == [
         "f:4: found a row before the first market",
-        "f:5: found the market 'Indai', which is not in the market mapping; did you mean India?",
-        "f:8: between the bands of USD, India, utility there is a gap from 11 to 11",
+        "f:6: between the bands of USD, India, utility there is a gap from 11 to 11",
+        "f:7: found the market 'Indai', which is not in the market mapping; did you mean India?",
         "f:9: rate type of Turkey, utility: found 'Gift', expected List or Tier",
         "f:9: rate of Turkey, utility: found 'x', expected a rate such as $0.0625",
         "f:10: to of Turkey, utility: found '', expected a number of messages such as 1,000,000, or -- for no limit",
