@@ -21,6 +21,7 @@ from schemas.final_report import LicenceLine
 from schemas.money import decimal_of
 from schemas.plan_files import load_plans
 from schemas.plans import Plan, PlanBook
+from schemas.rate_faults import names_of_markets
 from schemas.rate_files import load_rate_book
 
 COLUMNS = (
@@ -49,7 +50,7 @@ def check(file: Path, config: Path | None, data: Path | None) -> None:
     """Name every fault of a file of plans; exit 1 if there is one."""
     with readable_errors():
         rates = load_rate_book(settings_of(config, data).rate_cards)
-        plans = load_plans(file, frozenset(row.market for row in rates.markets))
+        plans = load_plans(file, names_of_markets(rates.markets))
     for account, number in _scopes(plans):
         history = plans.history(account, number)
         name = f"account {account}{f', number {number}' if number else ''}"

@@ -150,7 +150,6 @@ def _outgoing_lines(rows: Sequence[OutgoingCount]) -> list[OutgoingLine]:
 
 
 class _ProviderKey(NamedTuple):
-    number: str
     unit: str
     category: str
     market: str
@@ -161,13 +160,11 @@ class _ProviderKey(NamedTuple):
 def _provider_lines(charges: Iterable[Charge]) -> list[ProviderLine]:
     by_key: dict[_ProviderKey, list[Charge]] = defaultdict(list)
     for charge in charges:
-        key = _ProviderKey(
-            charge.number, charge.unit, charge.category, charge.market, charge.currency, charge.rate
-        )
+        key = _ProviderKey(charge.unit, charge.category, charge.market, charge.currency, charge.rate)
         by_key[key].append(charge)
     return [
         _provider_line(key, by_key[key])
-        for key in sorted(by_key, key=lambda key: (*key[:5], -1 if key.rate is None else key.rate))
+        for key in sorted(by_key, key=lambda key: (*key[:4], -1 if key.rate is None else key.rate))
     ]
 
 
@@ -175,7 +172,6 @@ def _provider_line(key: _ProviderKey, charges: list[Charge]) -> ProviderLine:
     charged = sum(charge.charged for charge in charges)
     provider_charged = sum(charge.provider_charged or 0 for charge in charges)
     return ProviderLine(
-        number=key.number,
         unit=key.unit,
         category=key.category,
         market=key.market,

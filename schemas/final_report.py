@@ -98,9 +98,8 @@ class OutgoingLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What the provider asks by its rate card, by our rule and by its own word side by side."""
+    """What the provider asks by its rate card, by our rule and by its own word side by side, over all numbers."""
 
-    number: str
     unit: str
     """"message" or "conversation"."""
     category: str

@@ -16,6 +16,7 @@ import msgspec
 
 from metering.charges import PriceData
 from schemas.plan_files import load_plans
+from schemas.rate_faults import names_of_markets
 from schemas.rate_files import load_rate_book
 from schemas.regimes import load_regimes
 
@@ -51,7 +52,7 @@ class PriceFiles:
             stamp = tuple(self._stamps())
             if self._prices is None or stamp != self._stamp:
                 rates = load_rate_book(self._rate_cards)
-                markets = frozenset(row.market for row in rates.markets)
+                markets = names_of_markets(rates.markets)
                 data = PriceData(load_regimes(), rates, load_plans(self._plans, markets))
                 self._prices, self._stamp = Prices(data, digest_of(data)), stamp
             return self._prices

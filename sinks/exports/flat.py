@@ -83,7 +83,7 @@ def _rows(report: FinalReport) -> Iterator[_Row]:
         where = "/".join(
             (provider.unit, provider.category, provider.market, _text(provider.rate), provider.currency)
         )
-        yield from _items("provider", provider, number=provider.number, line=where)
+        yield from _items("provider", provider, line=where)
     for total in report.totals:
         yield from _items("totals", total, line=total.section)
     for fresh in report.freshness:

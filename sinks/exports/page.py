@@ -51,10 +51,7 @@ def _section(section: Section) -> dict[str, object]:
     ]
     return {
         "title": section.title,
-        "columns": [
-            {"title": column.title, "right": column.kind not in ("text", "date")}
-            for column in section.columns
-        ],
+        "columns": [{"title": column.title, "right": column.is_number} for column in section.columns],
         "rows": rows,
         "sums": _sums(section),
         "totals": [

@@ -33,6 +33,7 @@ _PERIODS: Final = {"activation": "activation", "renewal": "renewal", "running": 
 _COUNTED_TYPES: Final = {"authentication_international": "Authentication, international"}
 WHOLE_ACCOUNT: Final = "Whole account"
 NO_PLAN: Final = "no plan"
+FREE: Final = "free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Column:
     kind: Kind = "text"
     is_summed: bool = False
     """Its cells are added up below the table."""
+
+    @property
+    def is_number(self) -> bool:
+        """Tell whether its cells are numbers, or say why there is none."""
+        return self.kind not in ("text", "date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +204,8 @@ def _details(report: FinalReport) -> Section:
         # Where no plan prices conversations, there is nothing to say in these columns.
         columns += [Column("Price", "price"), Column("Amount", "money"), Column("Currency")]
         rows = [
-            (*row, detail.price, detail.amount, detail.currency)
-            for row, (_, detail) in zip(rows, details, strict=True)
+            (*row, FREE if line.type == "free_entry_point" else detail.price, detail.amount, detail.currency)
+            for row, (line, detail) in zip(rows, details, strict=True)
         ]
     return Section(
         "details", "Conversations by country", tuple(columns), tuple(rows), (), "No conversations."
@@ -236,7 +242,6 @@ def _incoming(report: FinalReport) -> Section:
 
 def _provider(report: FinalReport) -> Section:
     columns = (
-        Column("Number"),
         Column("Unit"),
         Column("Category"),
         Column("Market"),
@@ -251,7 +256,6 @@ def _provider(report: FinalReport) -> Section:
     )
     rows = tuple(
         (
-            line.number,
             line.unit,
             line.category,
             line.market,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from schemas.final_report import FinalReport
@@ -28,6 +29,7 @@ EXACT_DIGITS: Final = 15
 """Decimal digits that a cell's binary number brings back unchanged."""
 _WIDTH_MAX: Final = 44
 _COUNT_FORMAT: Final = "#,##0"
+_LINE_POINTS: Final = 15
 
 
 def as_xlsx(report: FinalReport) -> bytes:
@@ -65,18 +67,26 @@ class _Writer:
     book: Workbook
     report: FinalReport
 
+    def _head(self, *, right: bool = False) -> Format:
+        key = "head", right
+        if key not in self._formats:
+            self._formats[key] = self.book.add_format(
+                {
+                    "bold": True,
+                    "text_wrap": True,
+                    "valign": "vcenter",
+                    "align": "right" if right else "left",
+                    "indent": 0 if right else 1,
+                    "bg_color": "#1F3A4D",
+                    "font_color": "#FFFFFF",
+                }
+            )
+        return self._formats[key]
+
     @cached_property
-    def _head(self) -> Format:
-        return self.book.add_format(
-            {
-                "bold": True,
-                "text_wrap": True,
-                "valign": "top",
-                "bg_color": "#1F3A4D",
-                "font_color": "#FFFFFF",
-                "border": 1,
-            }
-        )
+    def _text(self) -> Format:
+        # Without an indent a text touches the number in the column before it.
+        return self.book.add_format({"indent": 1})
 
     @cached_property
     def _title(self) -> Format:
@@ -91,11 +101,20 @@ class _Writer:
         return self.book.add_format({"text_wrap": True, "valign": "top"})
 
     @cached_property
+    def _total_text(self) -> Format:
+        return self.book.add_format({"bold": True, "top": 1, "indent": 1})
+
+    @cached_property
+    def _date(self) -> Format:
+        return self.book.add_format({"num_format": "yyyy-mm-dd", "align": "left", "indent": 1})
+
+    @cached_property
     def _muted(self) -> Format:
         return self.book.add_format({"italic": True, "font_color": "#8A8A8A", "align": "right"})
 
     @cached_property
     def _formats(self) -> dict[tuple[str, bool], Format]:
+        """Return those made so far: one for each way a cell looks, as a file has room for so many only."""
         return {}
 
     def _number(self, number_format: str, *, total: bool = False) -> Format:
@@ -110,6 +129,7 @@ class _Writer:
     def _sheet(self, name: str, columns: Sequence[Column] = ()) -> Worksheet:
         sheet = self.book.add_worksheet(name)
         sheet.set_landscape()
+        sheet.hide_gridlines(2)
         sheet.set_paper(9)  # A4
         sheet.fit_to_pages(1, 0)
         # A name with & would be read as a code of the footer.
@@ -134,13 +154,13 @@ class _Writer:
             row += 1
         row += 1
         for place, title in enumerate(("Total of", "Amount", "Currency", "Charged without a price")):
-            sheet.write_string(row, place, title, self._head)
+            sheet.write_string(row, place, title, self._head(right=place in (1, 3)))
         titles = {section.name: section.title for section in sections_of(self.report)}
         for total in self.report.totals:
             row += 1
-            sheet.write_string(row, 0, titles[total.section])
+            sheet.write_string(row, 0, titles[total.section], self._text)
             self._write(sheet, row, 1, total.amount, Column("", "money"), total.currency)
-            sheet.write_string(row, 2, total.currency)
+            sheet.write_string(row, 2, total.currency, self._text)
             self._write(sheet, row, 3, total.unpriced, Column("", "count"), "")
         for note in self.report.notes:
             row += 2
@@ -151,9 +171,15 @@ class _Writer:
     def section(self, section: Section) -> None:
         """Write a section on a sheet of its own."""
         sheet = self._sheet(section.title.replace("/", " and "), section.columns)
-        for place, column in enumerate(section.columns):
-            sheet.write_string(0, place, column.title, self._head)
-            sheet.set_column(place, place, _width(section, place))
+        widths = [_width(section, place) for place in range(len(section.columns))]
+        for place, (column, width) in enumerate(zip(section.columns, widths, strict=True)):
+            sheet.write_string(0, place, column.title, self._head(right=column.is_number))
+            sheet.set_column(place, place, width)
+        lines = max(
+            ceil((len(column.title) + 4) / width)
+            for column, width in zip(section.columns, widths, strict=True)
+        )
+        sheet.set_row(0, _LINE_POINTS * lines + 4)
         currency_at = next(
             (p for p, column in enumerate(section.columns) if column.title == "Currency"), None
         )
@@ -162,14 +188,14 @@ class _Writer:
             for place, (cell, column) in enumerate(zip(cells, section.columns, strict=True)):
                 self._write(sheet, number, place, cell, column, currency)
         if not section.rows and section.empty:
-            sheet.write_string(1, 0, section.empty)
+            sheet.write_string(1, 0, section.empty, self._text)
         self._sums(sheet, section, currency_at)
 
     def _sums(self, sheet: Worksheet, section: Section, currency_at: int | None) -> None:
         row, count = len(section.rows) + 1, len(section.rows)
         summed = [place for place, column in enumerate(section.columns) if column.is_summed]
         if count and summed:
-            sheet.write_string(row, 0, "Total", self._number("@", total=True))
+            self._total_row(sheet, row, "Total", len(section.columns))
             for place in summed:
                 whole = sum(value for cells in section.rows if isinstance(value := cells[place], int))
                 formula = f"=SUM({_cell(1, place)}:{_cell(count, place)})"
@@ -181,15 +207,20 @@ class _Writer:
         for total in section.totals:
             # The last amount by our own rule: those by the provider's webhooks stand beside it.
             place = next(p for p in reversed(money_at) if "webhooks" not in section.columns[p].title)
-            sheet.write_string(row, 0, f"Total {total.currency}", self._number("@", total=True))
+            self._total_row(sheet, row, f"Total {total.currency}", len(section.columns))
             formula = (
                 f"=SUMIF({_cell(1, currency_at)}:{_cell(count, currency_at)},"
                 f'"{total.currency}",{_cell(1, place)}:{_cell(count, place)})'
             )
             number_format = self._number(_money_format(total.currency), total=True)
             sheet.write_formula(row, place, formula, number_format, float(total.amount))
-            sheet.write_string(row, currency_at, total.currency, self._number("@", total=True))
+            sheet.write_string(row, currency_at, total.currency, self._total_text)
             row += 1
+
+    def _total_row(self, sheet: Worksheet, row: int, name: str, width: int) -> None:
+        sheet.write_string(row, 0, name, self._total_text)
+        for place in range(1, width):
+            sheet.write_blank(row, place, None, self._total_text)
 
     def _write(
         self, sheet: Worksheet, row: int, place: int, cell: Cell, column: Column, currency: str
@@ -199,9 +230,9 @@ class _Writer:
                 row, place, NO_PRICE if column.kind in ("money", "price") else "none", self._muted
             )
         elif isinstance(cell, str):
-            sheet.write_string(row, place, cell)
+            sheet.write_string(row, place, cell, self._muted if column.is_number else self._text)
         elif isinstance(cell, date):
-            sheet.write_datetime(row, place, cell, self._number("yyyy-mm-dd"))
+            sheet.write_datetime(row, place, cell, self._date)
         elif len(Decimal(cell).as_tuple().digits) > EXACT_DIGITS:
             sheet.write_string(row, place, f"{cell:f}" if isinstance(cell, Decimal) else str(cell))
         elif column.kind == "count":
@@ -219,10 +250,10 @@ class _Writer:
         for place, title in enumerate(
             ("Partition", "Next position", "Received until (UTC)", "Written at (UTC)")
         ):
-            sheet.write_string(1, place, title, self._head)
+            sheet.write_string(1, place, title, self._head())
         for number, cells in enumerate(positions_of(self.report), 2):
             for place, cell in enumerate(cells):
-                sheet.write_string(number, place, cell)
+                sheet.write_string(number, place, cell, self._text)
 
 
 def _money_format(currency: str) -> str:
@@ -233,7 +264,7 @@ def _money_format(currency: str) -> str:
 def _width(section: Section, place: int) -> int:
     """Return a width that shows the longest cell; long titles wrap."""
     longest = max((len(str(cells[place])) for cells in section.rows), default=0)
-    return min(_WIDTH_MAX, max(12, longest + 3, min(22, len(section.columns[place].title) + 2)))
+    return min(_WIDTH_MAX, max(11, longest + 3, min(15, len(section.columns[place].title) + 3)))
 
 
 def _cell(row: int, place: int) -> str:
