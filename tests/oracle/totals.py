@@ -7,6 +7,7 @@ rule of metering: those are in the modules beside this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 
 from schemas.events import Event
 from schemas.rows import FAMILIES, CounterKey, Family
@@ -40,6 +41,25 @@ class _Rows:
         for measure in measures:
             values[schema.measures.index(measure)] += 1
 
+    def add_report(self, event: Event) -> None:
+        """Note a reported volume tier; the earliest report of a tier stays."""
+        tier = event.volume_tier
+        assert tier is not None
+        year, month = map(int, tier.month.split("-"))
+        day = (date(year, month, 1) - date(1970, 1, 1)).days
+        key = (
+            int(Family.VOLUME_TIERS),
+            day,
+            event.account,
+            "",
+            tier.region,
+            tier.category,
+            tier.lower,
+            tier.upper,
+        )
+        known = self._values.setdefault(key, [event.occurred_at])
+        known[0] = min(known[0], event.occurred_at)
+
     def as_tuples(self) -> dict[CounterKey, tuple[int, ...]]:
         """Return the rows; none is all zero, since a row begins with its first addition."""
         return {key: tuple(values) for key, values in self._values.items()}
@@ -58,10 +78,14 @@ def expected_totals(
         ``(family code, day, account, number, *further dimensions)`` as in ``schemas.rows`` (day = days since
         1970-01-01 of the account's local date) to the measures in the family's order, all-zero rows left out.
     """
-    everything = list(events)
+    events = list(events)
+    everything = [event for event in events if event.kind != "tier"]
     outgoing = outgoing_messages(everything)
     incoming = incoming_messages(everything)
     rows = _Rows()
+    for event in events:
+        if event.kind == "tier":
+            rows.add_report(event)
     for message in outgoing:
         _add_message(rows, message, time_zone_of(message.account))
     for received in incoming:
