@@ -96,7 +96,7 @@ def read_rate(cell: str, currency: str) -> Micros:
     try:
         return parse_micros(number)
     except ValueError as error:
-        raise ValueError(f"expected {error}") from error
+        raise ValueError(f"expected {error}; found {cell[:40]!r}") from error
 
 
 def read_count(cell: str) -> int:

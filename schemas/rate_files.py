@@ -126,7 +126,7 @@ def _read_row(number: int, cells: list[str], reading: _Reading) -> None:
     try:
         rate = parse_micros(rate_text)
     except ValueError as error:
-        faults.add(number, f"rate: expected {error}")
+        faults.add(number, f"rate: expected {error}; found {rate_text[:40]!r}")
     if not is_currency(currency):
         faults.add(number, f"found the currency {currency[:40]!r}, expected an ISO 4217 code such as USD")
     if market not in reading.markets:

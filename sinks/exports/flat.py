@@ -5,8 +5,6 @@ Owns both shapes. They hold every value of the report under the names of ``schem
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -29,7 +27,9 @@ _HEAD: Final = (
     "final_from",
     "price_data",
 )
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+"""The wide forms too: some spreadsheets read them alike. The apostrophe, so that no two texts become the same."""
+_QUOTED: Final = frozenset(',"\r\n')
 
 _Row = tuple[str, str, str, str, str, object, str]
 
@@ -41,16 +41,24 @@ def as_json(report: FinalReport) -> bytes:
 
 def as_csv(report: FinalReport) -> bytes:
     """Return every value on a line of its own (RFC 4180 with LF, UTF-8). An empty value = there is no price."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for row in _rows(report):
-        writer.writerow([safe_text(cell) if isinstance(cell, str) else _text(cell) for cell in row])
-    return stream.getvalue().encode()
+    lines: list[tuple[str, ...]] = [CSV_COLUMNS]
+    lines += [
+        tuple(safe_text(cell) if isinstance(cell, str) else _text(cell) for cell in row)
+        for row in _rows(report)
+    ]
+    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines).encode()
+
+
+def _quoted(cell: str) -> str:
+    """Return a cell as RFC 4180 has it; Python's own writer leaves a lone CR bare where lines end in LF."""
+    return f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.intersection(cell) else cell
 
 
 def safe_text(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: accounts and numbers come from outside."""
+    """Return a text that no spreadsheet takes for a formula: accounts and numbers come from outside.
+
+    A reader has the text back without one leading apostrophe, if there is any.
+    """
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
@@ -74,7 +82,8 @@ def _rows(report: FinalReport) -> Iterator[_Row]:
     for line in report.conversations:
         yield from _items("conversations", line, line=line.type)
         for detail in line.details:
-            where = f"{line.type}/{detail.type}/{detail.market}"
+            # A plan that changed within the month gives a country a line for each price.
+            where = "/".join((line.type, detail.type, detail.market, _text(detail.price), detail.currency))
             yield from _items("conversation_details", detail, line=where, country=detail.country)
     for outgoing in report.outgoing:
         yield from _items("outgoing", outgoing, line=outgoing.type)

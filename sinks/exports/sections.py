@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final, Literal
 
-from schemas.final_report import FinalReport, MauLine, Total
+from schemas.final_report import ConversationLine, FinalReport, Freshness, MauLine, Total
 
 Cell = str | int | Decimal | date | None
 """None = there is no price."""
-Kind = Literal["text", "count", "money", "price", "date"]
+Kind = Literal["text", "count", "money", "price", "percent", "date"]
 """money: rounded to the currency's coin; price: as agreed, unrounded."""
 
 CONVERSATION_TYPES: Final = {
@@ -30,10 +30,18 @@ CONVERSATION_TYPES: Final = {
 OUTGOING_TYPES: Final = {"chat": "Chat messages", "hsm": "HSM", "unclassified": "Unclassified"}
 _LICENCES: Final = {"monthly": "Monthly", "annual": "Annual", "none": "None"}
 _PERIODS: Final = {"activation": "activation", "renewal": "renewal", "running": "paid before"}
+_MAU_RULES: Final = {"any": "or", "both": "and"}
 _COUNTED_TYPES: Final = {"authentication_international": "Authentication, international"}
+TITLE: Final = "Final report on WhatsApp channel messages"
+CURRENCY: Final = "Currency"
 WHOLE_ACCOUNT: Final = "Whole account"
 NO_PLAN: Final = "no plan"
+NOT_STATED: Final = "not stated"
 FREE: Final = "free"
+SEVERAL: Final = "several currencies"
+NO_PRICE: Final = "no price"
+NONE: Final = "none"
+NOT_KNOWN: Final = "not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,15 @@ class Section:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     totals: tuple[Total, ...] = field(default=())
-    """Of the money in it, one for each currency."""
+    """Of the money in its last column of money by our own rule, one for each currency."""
     empty: str = ""
     """What to say when there is no row."""
+
+
+def sum_of(section: Section, place: int) -> int | None:
+    """Return the sum of a column of counts; None if it has no count at all, which is not 0."""
+    values = [value for cells in section.rows if isinstance(value := cells[place], int)]
+    return sum(values) if values else None
 
 
 def sections_of(report: FinalReport) -> tuple[Section, ...]:
@@ -89,14 +103,14 @@ def _scope(number: str) -> str:
 def _licence(report: FinalReport) -> Section:
     columns = (
         Column("Number"),
-        Column("License period"),
-        Column("Valid from", "date"),
-        Column("Valid until", "date"),
+        Column("License Period"),
+        Column("License Validity Period, from", "date"),
+        Column("License Validity Period, until", "date"),
         Column("Charged because of"),
         Column("License cost according to the billing plan", "money"),
         Column("Actual amount charged for the period", "money"),
-        Column("Currency"),
-        Column("VAT included, %"),
+        Column(CURRENCY),
+        Column("VAT included, %", "percent"),
     )
     rows = tuple(
         (
@@ -108,7 +122,7 @@ def _licence(report: FinalReport) -> Section:
             line.plan_cost,
             line.charged,
             line.currency,
-            "not stated" if line.vat_percent is None else f"{line.vat_percent:f}",
+            NOT_STATED if line.vat_percent is None else line.vat_percent,
         )
         for line in report.licences
     )
@@ -127,10 +141,11 @@ def _mau(report: FinalReport) -> Section:
         Column("Current number of AMAU", "count"),
         Column("Price per AMAU", "price"),
         Column("Total for AMAU", "money"),
-        Column("Currency"),
+        Column(CURRENCY),
         Column("MAU: incoming or delivered", "count"),
         Column("MAU: incoming and delivered", "count"),
         Column("Phone numbers", "count"),
+        Column("MAU counted by"),
     )
     rows = tuple(
         (
@@ -140,6 +155,7 @@ def _mau(report: FinalReport) -> Section:
             line.mau_any,
             line.mau_both,
             line.mau_phones,
+            _MAU_RULES[line.rule],
         )
         for line in report.mau
     )
@@ -173,10 +189,19 @@ def _conversations(report: FinalReport) -> Section:
     ]
     totals = _totals(report, "conversations")
     if totals:
-        columns += [Column("Amount", "money"), Column("Currency")]
+        columns += [Column("Amount", "money"), Column(CURRENCY)]
         lines = zip(rows, report.conversations, strict=True)
-        rows = [(*row, line.amount, line.currency) for row, line in lines]
+        rows = [(*row, _line_amount(line), line.currency) for row, line in lines]
     return Section("conversations", "Conversations", tuple(columns), tuple(rows), totals)
+
+
+def _line_amount(line: ConversationLine) -> Cell:
+    """Return a line's amount, or why it has none: an amount of several currencies is not one without a price."""
+    if line.amount is not None:
+        return line.amount
+    if len({detail.currency for detail in line.details if detail.currency}) > 1:
+        return SEVERAL
+    return None if line.charged else NONE
 
 
 def _details(report: FinalReport) -> Section:
@@ -200,15 +225,16 @@ def _details(report: FinalReport) -> Section:
         )
         for line, detail in details
     ]
-    if _totals(report, "conversations"):
+    totals = _totals(report, "conversations")
+    if totals:
         # Where no plan prices conversations, there is nothing to say in these columns.
-        columns += [Column("Price", "price"), Column("Amount", "money"), Column("Currency")]
+        columns += [Column("Price", "price"), Column("Amount", "money"), Column(CURRENCY)]
         rows = [
             (*row, FREE if line.type == "free_entry_point" else detail.price, detail.amount, detail.currency)
             for row, (line, detail) in zip(rows, details, strict=True)
         ]
     return Section(
-        "details", "Conversations by country", tuple(columns), tuple(rows), (), "No conversations."
+        "details", "Conversations by country", tuple(columns), tuple(rows), totals, "No conversations."
     )
 
 
@@ -252,7 +278,7 @@ def _provider(report: FinalReport) -> Section:
         Column("Amount", "money"),
         Column("Charged by webhooks", "count", is_summed=True),
         Column("Amount by webhooks", "money"),
-        Column("Currency"),
+        Column(CURRENCY),
     )
     rows = tuple(
         (
@@ -265,7 +291,7 @@ def _provider(report: FinalReport) -> Section:
             line.charged,
             line.amount,
             line.provider_charged,
-            line.provider_amount,
+            NONE if line.provider_charged is None else line.provider_amount,
             line.currency,
         )
         for line in report.provider
@@ -276,36 +302,50 @@ def _provider(report: FinalReport) -> Section:
 
 def facts_of(report: FinalReport) -> tuple[tuple[str, str], ...]:
     """Return what stands at the head of a report: label and value."""
-    received = [each.received_until for each in report.freshness]
-    known = [each for each in received if each is not None]
-    counted = f"{max(known):%Y-%m-%d %H:%M:%S} UTC" if known else "not known"
     state = "final" if report.is_final else f"provisional, can change until {report.final_from}"
     return (
         ("Account", report.account),
         ("Number", _scope(report.number)),
         ("Month", f"{report.month} ({report.first_day} to {report.last_day}, {report.time_zone})"),
         ("State", state),
-        ("Made at", f"{report.generated_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("Newest input counted", counted),
+        ("Made at", time_text(report.generated_at)),
+        ("Counted up to", _counted(report.freshness)),
         ("Price data", report.price_data or "none"),
         ("VAT", _vat(report)),
     )
 
 
+def _counted(freshness: Sequence[Freshness]) -> str:
+    """Return until when all input is counted: what the slowest partition has, as any user can be in it."""
+    known = [each.received_until for each in freshness if each.received_until is not None]
+    if not known:
+        return NOT_KNOWN
+    if len(known) < len(freshness):
+        whole = f"{NOT_KNOWN} for {len(freshness) - len(known)} of {len(freshness)} partitions of the input"
+        return (
+            f"{whole}; the oldest of the others: {time_text(min(known))}, the newest: {time_text(max(known))}"
+        )
+    if min(known) == max(known):
+        return time_text(min(known))
+    return f"{time_text(min(known))} (newest input: {time_text(max(known))})"
+
+
 def _vat(report: FinalReport) -> str:
     rates = sorted({line.vat_percent for line in report.licences if line.vat_percent is not None})
-    stated = f": {', '.join(f'{rate:f} %' for rate in rates)}" if rates else " as given in the plan"
-    return f"Prices include VAT{stated}"
+    stated = f": {', '.join(f'{rate:f} %' for rate in rates)}" if rates else ""
+    return f"Prices of plans include VAT as given there{stated}"
 
 
-def positions_of(report: FinalReport) -> Sequence[tuple[str, str, str, str]]:
-    """Return how far each partition of the input is counted: partition, next position, received, written."""
+def time_text(moment: datetime | None) -> str:
+    """Return a moment to the second, with its zone."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else NOT_KNOWN
+
+
+POSITION_TITLES: Final = ("Partition", "Next position", "Received until (UTC)", "Written at (UTC)")
+
+
+def positions_of(report: FinalReport) -> Sequence[tuple[int, int, datetime | None, datetime]]:
+    """Return how far each partition of the input is counted, under ``POSITION_TITLES``."""
     return [
-        (
-            str(each.partition),
-            str(each.position),
-            f"{each.received_until:%Y-%m-%d %H:%M:%S}" if each.received_until else "not known",
-            f"{each.flushed_at:%Y-%m-%d %H:%M:%S}",
-        )
-        for each in report.freshness
+        (each.partition, each.position, each.received_until, each.flushed_at) for each in report.freshness
     ]

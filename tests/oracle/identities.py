@@ -13,6 +13,8 @@ from typing import NamedTuple
 from schemas.events import Event
 from tests.oracle.messages import IncomingMessage, Message, at_earliest_second, phone_of
 
+NO_MESSAGES = ("identity", "tier")
+"""Kinds of events that tell of no message."""
 MEMBER = "\0member"
 """Stands for a participant that only repeats whose event it is."""
 
@@ -99,7 +101,7 @@ def meetings(events: Iterable[Event]) -> list[set[str]]:
     """Return the names that meet on one message, not of a group: some events by phone alone, some by BSUID alone."""
     alone: dict[tuple[bool, str, str], set[str]] = {}
     for event in events:
-        if event.kind == "identity" or (event.kind != "incoming" and event.participant):
+        if event.kind in NO_MESSAGES or (event.kind != "incoming" and event.participant):
             continue
         if (event.user_phone is None) != (event.user_bsuid is None):
             key = (event.kind == "incoming", event.number, event.message_id)
@@ -137,7 +139,7 @@ def outgoing_messages(events: Iterable[Event]) -> list[Message]:
     found: list[Message] = []
     for account, of_account in by_account(events).items():
         relations = Relations(of_account)
-        statuses = [event for event in of_account if event.kind not in ("incoming", "identity")]
+        statuses = [event for event in of_account if event.kind not in ("incoming", *NO_MESSAGES)]
         keyed = _grouped(statuses, lambda event: (event.number, event.message_id, participant_key(event)))
         for key, group in keyed.items():
             found += [
