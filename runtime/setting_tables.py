@@ -32,7 +32,7 @@ _MACHINE_ZONES = frozenset({"localtime", "Factory"})
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
-def _split_list(value: object) -> object:
+def split_list(value: object) -> object:
     """Let one text be a list: JSON, or words between commas, as the environment has only text."""
     if not isinstance(value, str):
         return value
@@ -46,7 +46,7 @@ def _split_list(value: object) -> object:
 
 # An empty secret would make everyone's signature valid; anything shorter than 8 is a slip or can be guessed.
 Secret = Annotated[SecretStr, Field(min_length=8)]
-Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split_list)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(split_list)]
 
 
 @cache
@@ -98,6 +98,10 @@ class AccountSettings(Table):
         Field(min_length=1, description="IANA zone, or a list of {from, zone} by month"),
     ] = (ZoneFrom(zone=DEFAULT_ZONE),)
     app_secrets: Annotated[Secrets, Field(description="app secrets that may sign for this account only")] = ()
+    name: Annotated[str, Field(max_length=120, description="how the dashboard calls it; empty = its id")] = ""
+    number_names: Annotated[
+        dict[str, str], Field(description="how the dashboard calls its business numbers, by id")
+    ] = Field(default_factory=dict)
 
     @field_validator("time_zone")
     @classmethod
@@ -183,6 +187,9 @@ class WorkerSettings(Table):
     refused_ratio_max: Annotated[
         float, Field(gt=0, le=1, description="refused share of the window, then the partition stops")
     ] = 0.5
+    query_tokens: Annotated[
+        Secrets, Field(description="bearer tokens of whoever may ask for a user's windows; none = nobody")
+    ] = ()
     refused_window: Annotated[int, Field(ge=10, description="updates that the share is taken of")] = 5000
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from runtime.dashboard_tables import DashboardSettings
 from runtime.setting_faults import DELIMITER, PREFIX, SettingsError, faults_of, unknown_variables
 from runtime.setting_tables import (
     MIB,
@@ -42,6 +43,7 @@ from runtime.setting_tables import (
 
 __all__ = [
     "AccountSettings",
+    "DashboardSettings",
     "GatewaySettings",
     "KafkaSettings",
     "Role",
@@ -91,6 +93,7 @@ class Settings(Table):
     ] = Field(default_factory=lambda values: values["data"] / "rate-cards")
     gateway: Annotated[GatewaySettings, Field(description="the HTTP entrance")] = GatewaySettings()
     worker: Annotated[WorkerSettings, Field(description="the metering worker")] = WorkerSettings()
+    dashboard: Annotated[DashboardSettings, Field(description="the billing dashboard")] = DashboardSettings()
     kafka: Annotated[KafkaSettings, Field(description="how to reach Kafka")] = KafkaSettings()
     dead_letter_retention_days: Annotated[
         int, Field(ge=1, le=3660, description="age at which dead letters go, days")
@@ -140,6 +143,11 @@ class Settings(Table):
         """Return the directory of the embedded ClickHouse, or None where it is a server."""
         scheme, _, rest = self.clickhouse.partition("://")
         return Path(rest) if scheme == "chdb" else None
+
+    @property
+    def users_file(self) -> Path:
+        """Return the file of the dashboard's users and tokens."""
+        return self.dashboard.users or self.data / "users.json"
 
     def zone_rules(self) -> dict[str, ZoneRules]:
         """Return the effective-dated zones of each configured account, as ``metering.calendar`` takes them."""

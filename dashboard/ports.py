@@ -1,0 +1,107 @@
+"""What the dashboard needs from the rest: answers about totals, money, freshness and a user's windows.
+
+Owns these questions only. In ``run`` the node of the process answers, beside a cluster ClickHouse and the workers do.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal, Protocol
+
+import msgspec
+
+from metering.charges import Charge
+from metering.limits import LimitUse
+from schemas.final_report import FinalReport, Freshness
+from schemas.user_windows import UserWindows, WindowsAsked
+from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
+from sinks.clickhouse.reader import Filters
+
+Row = dict[str, object]
+QueryName = Literal["usage", "conversations", "incoming", "active-users"]
+
+
+class AccountInfo(msgspec.Struct, frozen=True):
+    """An account that has any numbers."""
+
+    account: str
+    time_zone: str
+    """IANA zone in force now."""
+    numbers: tuple[str, ...]
+    """Ids of its business numbers, sorted."""
+    countries: tuple[str, ...]
+    """ISO 3166 alpha-2 codes of its users, sorted; "ZZ" = not known."""
+    first_day: date
+    """Local day of the first count."""
+    last_day: date
+    name: str = ""
+    """As the settings call it."""
+    number_names: dict[str, str] = {}
+
+    @property
+    def title(self) -> str:
+        """Return what people call it."""
+        return self.name or self.account
+
+    def number_title(self, number: str) -> str:
+        """Return what people call one of its numbers."""
+        return self.number_names.get(number, number)
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """A dead letter, without its payload."""
+
+    id: int
+    reason: str
+    detail: str
+    account: str
+    received_at: datetime
+    """UTC."""
+
+
+class WindowsUnavailable(RuntimeError):
+    """Nobody can be asked for a user's windows at the moment; says what to do."""
+
+
+class Meter(Protocol):
+    """Everything that the dashboard asks for."""
+
+    async def query(self, name: QueryName, filters: Filters) -> list[Row]:
+        """Answer one of the queries; see ``sinks.clickhouse.reader.run_query``."""
+        ...
+
+    async def charges(self, asked: ChargesAsked) -> list[Charge]:
+        """Return what the counted traffic costs."""
+        ...
+
+    async def report(self, asked: ReportAsked) -> FinalReport:
+        """Return the final report of a month."""
+        ...
+
+    async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
+        """Return how far the limits of a month are used up."""
+        ...
+
+    async def accounts(self) -> list[AccountInfo]:
+        """Return all accounts that have numbers, sorted by account."""
+        ...
+
+    async def freshness(self) -> list[Freshness]:
+        """Return how far each partition is counted."""
+        ...
+
+    async def data_version(self) -> str:
+        """Return a text that changes with every number and every price: two equal ones mean equal answers."""
+        ...
+
+    async def refused(self, limit: int) -> list[RefusedRow]:
+        """Return the newest dead letters, newest first."""
+        ...
+
+    async def windows(self, asked: WindowsAsked) -> UserWindows:
+        """Return a user's windows.
+
+        Raises:
+            WindowsUnavailable: whoever has this user's state does not answer.
+        """
+        ...
