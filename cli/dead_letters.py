@@ -28,6 +28,11 @@ class DeadLetters:
             for entry in await self._read(after + 1, limit)
         ]
 
+    async def newest(self, limit: int) -> list[DeadLetterRow]:
+        """Return the last ``limit`` letters, oldest first; fewer where retention has made holes."""
+        end = (await self._log.bounds(DEAD_LETTER, 0)).end
+        return await self.page(max(end - limit, 0) - 1, limit)
+
     async def _read(self, offset: int, limit: int) -> list[StoredRecord]:
         bounds = await self._log.bounds(DEAD_LETTER, 0)
         found: list[StoredRecord] = []

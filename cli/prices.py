@@ -6,7 +6,7 @@ Owns when that copy is renewed: at the start, and soon after a file has changed.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from metering.calendar import ZoneRules
 from metering.charges import Charge
@@ -16,6 +16,7 @@ from runtime.setting_tables import DEFAULT_ZONE
 from runtime.settings_in_force import SettingsInForce
 from schemas.final_report import FinalReport
 from schemas.plan_files import PlanFaults
+from schemas.plans import MauRule
 from schemas.rate_files import RateFaults
 from schemas.regimes import RegimeFaults
 from sinks.billing import Billing, ChargesAsked, LimitsAsked, ReportAsked
@@ -91,6 +92,18 @@ class Prices:
     def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Billing.limits``."""
         return self._billing.limits(asked, self._now())
+
+    def mau_rule(self, account: str, number: str, month: date) -> MauRule:
+        """See ``Billing.mau_rule``."""
+        return self._billing.mau_rule(account, number, month)
+
+    def digest(self) -> str:
+        """Return the digest of the price data in force.
+
+        Raises:
+            PlanFaults, RateFaults, RegimeFaults: the files cannot be used.
+        """
+        return self._files.read().digest
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now_ms() // 1000, UTC)

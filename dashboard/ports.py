@@ -13,8 +13,11 @@ import msgspec
 from metering.charges import Charge
 from metering.limits import LimitUse
 from schemas.final_report import FinalReport, Freshness
+from schemas.plans import MauRule
 from schemas.user_windows import UserWindows, WindowsAsked
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
+from sinks.clickhouse.counts import ActiveDay
+from sinks.clickhouse.directory import DayCount
 from sinks.clickhouse.reader import Filters
 
 Row = dict[str, object]
@@ -22,7 +25,7 @@ QueryName = Literal["usage", "conversations", "incoming", "active-users"]
 
 
 class AccountInfo(msgspec.Struct, frozen=True):
-    """An account that has any numbers."""
+    """An account, and what there is to choose from."""
 
     account: str
     time_zone: str
@@ -31,9 +34,11 @@ class AccountInfo(msgspec.Struct, frozen=True):
     """Ids of its business numbers, sorted."""
     countries: tuple[str, ...]
     """ISO 3166 alpha-2 codes of its users, sorted; "ZZ" = not known."""
-    first_day: date
-    """Local day of the first count."""
-    last_day: date
+    first_day: date | None
+    """Local day of the first count; None = nothing was counted yet."""
+    last_day: date | None
+    today: date
+    """Its local day now."""
     name: str = ""
     """As the settings call it."""
     number_names: dict[str, str] = {}
@@ -82,8 +87,24 @@ class Meter(Protocol):
         """Return how far the limits of a month are used up."""
         ...
 
-    async def accounts(self) -> list[AccountInfo]:
-        """Return all accounts that have numbers, sorted by account."""
+    async def accounts(self) -> list[str]:
+        """Return the ids of all accounts that have numbers or settings, sorted."""
+        ...
+
+    async def account(self, account: str) -> AccountInfo:
+        """Return what is known of an account; of one that nobody has heard of, nothing but its id and zone."""
+        ...
+
+    async def active_days(self, account: str, first_day: date, last_day: date) -> list[ActiveDay]:
+        """Return the new active users of each day of an account, by number and rule."""
+        ...
+
+    async def mau_rule(self, account: str, number: str, month: date) -> MauRule:
+        """Return by which rule the plan of a scope counts in a month; without a plan "any"."""
+        ...
+
+    async def recent(self, first_day: date) -> list[DayCount]:
+        """Return the totals of each account and day since a day."""
         ...
 
     async def freshness(self) -> list[Freshness]:

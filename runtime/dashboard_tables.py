@@ -68,6 +68,7 @@ class DashboardSettings(Table):
 
     host: Annotated[str, Field(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port to listen on; 0 = any free one")] = 8082
+    is_enabled: Annotated[bool, Field(description="whether `run` serves it")] = True
     public_url: Annotated[
         str, Field(description="how browsers reach it, https://HOST; empty = as it listens")
     ] = ""
@@ -90,7 +91,7 @@ class DashboardSettings(Table):
     audit_bytes_max: Annotated[
         int, Field(ge=MIB, description="size at which the audit log begins a new file, bytes")
     ] = 64 * MIB
-    range_days_max: Annotated[int, Field(ge=31, le=3660, description="longest range shown, days")] = 400
+    range_days_max: Annotated[int, Field(ge=31, le=400, description="longest range shown, days")] = 400
     export_queue_max: Annotated[
         int, Field(ge=1, le=1000, description="exports that wait or run; beyond it 429 is answered")
     ] = 8

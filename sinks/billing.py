@@ -21,6 +21,7 @@ from metering.month_counts import Circumstances, MonthCounts
 from metering.pricing import charges_of
 from metering.statement import final_report
 from schemas.final_report import FinalReport, Freshness
+from schemas.plans import MauRule
 from sinks.clickhouse.client import ClickHouse
 from sinks.clickhouse.counts import (
     active_days,
@@ -186,6 +187,11 @@ class Billing:
         first = asked.month or (now - timedelta(days=1)).date().replace(day=1)
         last = last_day_of(first) if asked.month else (now + timedelta(days=1)).date()
         return {row.account for row in active_days(self._client(), first, last)}
+
+    def mau_rule(self, account: str, number: str, month: date) -> MauRule:
+        """Return by which rule the plan of an account or number counts in a month (its 1st); without one "any"."""
+        plan = self._files.read().data.plans.in_force(account, number, last_day_of(month))
+        return plan.mau_rule if plan is not None else "any"
 
     def with_plans(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
         """Add package, balance and amau to rows of ``active-users`` where a plan is in force."""

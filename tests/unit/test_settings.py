@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from metering.calendar import Calendar
+from runtime.dashboard_tables import DashboardSettings, MailSettings
 from runtime.settings import (
     AccountSettings,
     GatewaySettings,
@@ -149,7 +150,7 @@ def test_all_faults_at_once(load: Loader) -> None:
         ),
         (
             "[accounts.9001]\nxyz = 1",
-            "accounts.9001.xyz: found an unknown key, expected one of time_zone, app_secrets",
+            "accounts.9001.xyz: found an unknown key, expected one of time_zone, app_secrets, name, number_names",
         ),
     ],
 )
@@ -372,12 +373,14 @@ def documented_keys() -> Iterator[tuple[str, str, type[BaseModel]]]:
         "": Settings,
         "gateway.": GatewaySettings,
         "worker.": WorkerSettings,
+        "dashboard.": DashboardSettings,
+        "dashboard.mail.": MailSettings,
         "kafka.": KafkaSettings,
         "accounts.ID.": AccountSettings,
     }
     for prefix, model in prefixes.items():
         for name in model.model_fields:
-            if name not in ("gateway", "worker", "kafka", "accounts"):
+            if name not in ("gateway", "worker", "dashboard", "mail", "kafka", "accounts"):
                 yield prefix + name, name, model
 
 

@@ -1,0 +1,88 @@
+"""The audit log: who signed in, looked at personal data, exported or sent something.
+
+Owns one NDJSON file, and the older ones beside it. Nothing is ever removed; passwords, tokens and message texts never
+get in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_TEXT_MAX: Final = 2000
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """One thing that somebody did."""
+
+    at: datetime
+    """UTC."""
+    event: str
+    who: str
+    role: str
+    account: str
+    what: str
+    address: str
+    """Of the client."""
+
+
+class Audit:
+    """The log. Each entry is written before what it tells of is answered."""
+
+    def __init__(self, path: Path, bytes_max: int) -> None:
+        """Take the file, and the size at which a new one begins."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = path
+        self._bytes_max = bytes_max
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.open(self._path, flags, 0o600)
+
+    def write(  # noqa: PLR0913 - the columns of the log
+        self, event: str, *, who: str, role: str, account: str, what: str, address: str, at: datetime
+    ) -> None:
+        """Append an entry.
+
+        Raises:
+            OSError: it could not be written; what it tells of must not be answered then.
+        """
+        entry = AuditEntry(at, event, who[:_TEXT_MAX], role, account[:_TEXT_MAX], what[:_TEXT_MAX], address)
+        line = msgspec.json.encode(entry) + b"\n"
+        if os.fstat(self._descriptor).st_size + len(line) > self._bytes_max:
+            self._begin_new(at)
+        # One call, so that lines of two processes never mix.
+        os.write(self._descriptor, line)
+
+    def _begin_new(self, at: datetime) -> None:
+        os.close(self._descriptor)
+        older = self._path.with_name(f"{self._path.stem}-{at:%Y%m%dT%H%M%S%f}{self._path.suffix}")
+        self._path.rename(older)
+        self._descriptor = self._open()
+
+    def tail(self, limit: int) -> list[AuditEntry]:
+        """Return the newest entries, newest first, of this file and the older ones. A damaged line is left out."""
+        found: list[AuditEntry] = []
+        for path in self._newest_first():
+            for line in reversed(path.read_bytes().splitlines()):
+                try:
+                    found.append(msgspec.json.decode(line, type=AuditEntry))
+                except msgspec.MsgspecError:
+                    continue
+                if len(found) == limit:
+                    return found
+        return found
+
+    def _newest_first(self) -> Iterator[Path]:
+        yield self._path
+        yield from sorted(self._path.parent.glob(f"{self._path.stem}-*{self._path.suffix}"), reverse=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)

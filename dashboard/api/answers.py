@@ -1,0 +1,103 @@
+"""Turns answers into JSON or, by ``Accept``, into csv.
+
+Owns the choice between them. Amounts leave as decimal text, so that no reader makes binary fractions of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard.http import Refusal, tagged
+from dashboard.site import Visit
+from metering.charges import Charge
+from schemas.money import decimal_of
+from sinks.exports.flat import safe_text
+
+JSON: Final = "application/json"
+CSV: Final = "text/csv"
+_MONEY: Final = ("rate", "amount", "provider_amount")
+_QUOTED: Final = frozenset(',"\r\n')
+
+
+def wanted_type(request: Request) -> str:
+    """Return what the client wants of JSON and csv; without a wish JSON.
+
+    Raises:
+        Refusal: 406, neither.
+    """
+    best, best_weight = "", 0.0
+    for part in request.headers.get("accept", "*/*").split(","):
+        media_type, *parameters = [piece.strip().lower() for piece in part.split(";")]
+        weight = _weight(parameters)
+        for offered in (JSON, CSV):
+            kind = offered.partition("/")[0]
+            if media_type in (offered, f"{kind}/*", "*/*") and weight > best_weight:
+                best, best_weight = offered, weight
+    if not best:
+        raise Refusal(406, f"Accept: this is answered as {JSON} or {CSV}")
+    return best
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+async def rows_response(
+    visit: Visit, rows: Sequence[Mapping[str, object]], columns: Sequence[str], more: Mapping[str, object]
+) -> Response:
+    """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header."""
+    version = await visit.site.cache.version()
+    permissions = ",".join(sorted(visit.principal.permissions))
+    if wanted_type(visit.request) == CSV:
+        response = Response(csv_of(rows, columns), media_type="text/csv; charset=utf-8; header=present")
+        if more.get("next"):
+            following = visit.request.url.include_query_params(after=str(more["next"]))
+            response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return tagged(visit.request, response, version, permissions, CSV)
+    content = msgspec.json.encode({"data": rows, **more})
+    return tagged(visit.request, Response(content, media_type=JSON), version, permissions, JSON)
+
+
+def csv_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:
+    """Return rows as RFC 4180 with LF; an empty cell = null."""
+    lines = [",".join(columns)]
+    lines += [",".join(_cell(row.get(column)) for column in columns) for row in rows]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, date, datetime)):
+        return str(value)
+    text = f"{value:f}" if isinstance(value, Decimal) else safe_text(str(value))
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.intersection(text) else text
+
+
+def json_response(content: object) -> Response:
+    """Return one object that depends on the moment."""
+    return Response(msgspec.json.encode(content), media_type=JSON)
+
+
+def charge_row(charge: Charge) -> dict[str, object]:
+    """Return a charge with its amounts as decimal text."""
+    row = {name: getattr(charge, name) for name in charge.__struct_fields__}
+    for name in _MONEY:
+        row[name] = None if row[name] is None else f"{decimal_of(row[name]):f}"
+    return row

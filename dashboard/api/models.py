@@ -1,0 +1,254 @@
+"""The shapes of the API's answers, for its OpenAPI document. Amounts and rates are decimal text.
+
+Owns names and descriptions. What the figures mean is in docs/spec/metering.md.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+Item = TypeVar("Item")
+
+
+class Problem(BaseModel):
+    """Every error (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = Field(description="the status in words")
+    status: int
+    detail: str = Field(description="what is wrong and what to do")
+    errors: list[str] = Field(description="single faults of the input")
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of rows."""
+
+    data: list[Item]
+    next: str | None = Field(
+        description="give it as `after` for the rows behind these; null = there are none"
+    )
+    time_zone: str = Field(description="IANA zone that the account's days and months are in")
+
+
+class UsageRow(BaseModel):
+    """Outgoing messages of one day and kind."""
+
+    day: date
+    account: str
+    number: str
+    country: str = Field(description='ISO 3166 alpha-2; "ZZ" = not known')
+    category: str = Field(description='"" = none')
+    template: bool | None
+    total: int
+    sent: int
+    delivered: int
+    read: int
+    not_delivered: int
+
+
+class ConversationRow(BaseModel):
+    """Conversations of one day and type."""
+
+    day: date
+    account: str
+    number: str
+    country: str
+    type: str
+    total: int
+    free: int
+    charged: int
+
+
+class IncomingRow(BaseModel):
+    """Incoming messages of one day."""
+
+    day: date
+    account: str
+    number: str
+    country: str
+    count: int
+
+
+class ActiveUsersRow(BaseModel):
+    """Active users of one month. Those of several numbers are never added up: one person may be in several."""
+
+    month: str = Field(description="YYYY-MM")
+    account: str
+    number: str = Field(description='"" = the whole account')
+    mau: int
+    mau_both: int
+    mau_phones: int
+    package: int | None = Field(None, description="where a plan is in force, and no country was asked for")
+    balance: int | None = None
+    amau: int | None = None
+
+
+class ChargeRow(BaseModel):
+    """One line of charges: units of one day and kind at one rate."""
+
+    day: date
+    account: str
+    number: str
+    country: str
+    market: str
+    unit: Literal["message", "conversation"]
+    category: str
+    regime: date = Field(description="first day of the regime it is priced under")
+    currency: str
+    rate: str | None = Field(description="null = no rate is known, which is not 0")
+    count: int
+    free: int
+    allotted: int = Field(description="of `free`: by the month's allotment")
+    charged: int
+    amount: str | None = Field(description="null = something is charged that has no rate")
+    provider_free: int | None
+    provider_charged: int | None
+    provider_unsaid: int | None
+    provider_amount: str | None
+
+
+class LimitRow(BaseModel):
+    """How far one limit of a month is used up."""
+
+    month: str
+    account: str
+    number: str = Field(description='"" = the limit is the whole account\'s')
+    limit_name: Literal["mau_package", "free_service", "volume_tier"]
+    market: str
+    category: str
+    limit: int | None
+    used: int
+    left: int | None
+    used_percent: str | None
+    projected: int | None
+    exhausted_on: date | None
+    method: Literal["complete", "last_month", "straight_line", "too_early"]
+
+
+class Limits(BaseModel):
+    """All limits of an account's month."""
+
+    data: list[LimitRow]
+
+
+class Account(BaseModel):
+    """An account that may be seen."""
+
+    account: str
+    name: str = Field(description='"" = it has none')
+
+
+class AccountDetails(Account):
+    """What there is to choose from in an account."""
+
+    time_zone: str
+    numbers: list[str]
+    countries: list[str]
+    first_day: date | None
+    last_day: date | None
+    today: date
+
+
+class SummaryTile(BaseModel):
+    """One tile of the usage summary."""
+
+    key: str
+    title: str
+    conversations: int
+    free: int
+    charged: int
+    previous: int = Field(description="conversations of the period before")
+    messages: int = Field(description="delivered ones")
+    costs: list[Cost] | None = Field(description="null = no permission `money`")
+
+
+class Cost(BaseModel):
+    """An amount of one currency."""
+
+    currency: str
+    amount: str
+    unrated: int = Field(description="charged units that no card has a rate for; they are not in the amount")
+
+
+class Summary(BaseModel):
+    """The usage summary of a span of days."""
+
+    account: str
+    time_zone: str
+    first_day: date
+    last_day: date
+    previous_first_day: date | None
+    previous_last_day: date | None
+    tiles: list[SummaryTile]
+    total: SummaryTile
+    incoming: int
+
+
+class PartitionFreshness(BaseModel):
+    """How far one partition of the input is counted."""
+
+    partition: int
+    position: int
+    received_until: datetime | None
+    flushed_at: datetime
+
+
+class RefusedLetter(BaseModel):
+    """Something that could not be counted."""
+
+    id: int
+    reason: str
+    detail: str
+    account: str
+    received_at: datetime
+
+
+class Minute(BaseModel):
+    """What one minute added to the totals of an account."""
+
+    at: datetime
+    messages: int
+    delivered: int
+    read: int
+    not_delivered: int
+    incoming: int
+
+
+class Live(BaseModel):
+    """What happens now."""
+
+    account: str
+    sampled_at: datetime | None
+    minutes: list[Minute]
+    freshness: list[PartitionFreshness]
+    refused: list[RefusedLetter]
+
+
+class Window(BaseModel):
+    """A conversation, or a customer service window."""
+
+    type: str
+    number: str
+    opened_at: datetime
+    ends_at: datetime
+    is_open: bool
+    messages: int | None
+    is_charged: bool | None
+
+
+class Windows(BaseModel):
+    """One user's windows, newest first."""
+
+    account: str
+    user: str
+    names: list[str]
+    is_known: bool
+    customer_service: list[Window]
+    conversations: list[Window]
+    kept_from: datetime | None
+
+
+SummaryTile.model_rebuild()

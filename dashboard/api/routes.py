@@ -1,0 +1,306 @@
+"""The routes of the API.
+
+Owns parameters and what each answer is made of. Everything is about one account; days are its local days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.responses import Response
+
+from dashboard.access.permissions import Permission
+from dashboard.api import models
+from dashboard.api.access import allowed
+from dashboard.api.answers import charge_row, json_response, rows_response
+from dashboard.api.paging import LIMIT_DEFAULT, LIMIT_MAX, Row, page_of, sort_key
+from dashboard.asking import ask_charges, ask_freshness, ask_limits, ask_report, ask_rows, ask_summary
+from dashboard.http import PROBLEM_TYPE, Refusal
+from dashboard.pages.live import refused_rows
+from dashboard.pages.windows import asked_windows
+from dashboard.periods import DEFAULT, Duration, Period, period_of
+from dashboard.ports import AccountInfo, QueryName
+from dashboard.site import Visit, month_of
+from dashboard.usage import Tile
+from dashboard.views import View
+from metering.charges import Sums
+from schemas.money import decimal_of
+from sinks.billing import ChargesAsked
+from sinks.clickhouse.reader import Filters, columns_of
+
+_ERRORS = (400, 401, 403, 404, 406, 422, 429, 503)
+router = APIRouter(
+    prefix="/api/v1",
+    responses={status: {"model": models.Problem, "content": {PROBLEM_TYPE: {}}} for status in _ERRORS},
+)
+
+AccountName = Annotated[str, Query(description="id of the account", min_length=1, max_length=200)]
+Month = Annotated[
+    str, Query(description="local month, YYYY-MM; default: the current one", pattern=r"^(\d{4}-\d{2})?$")
+]
+FromDay = Annotated[
+    date | None, Query(alias="from", description="first local day; default: six days before `to`")
+]
+ToDay = Annotated[date | None, Query(alias="to", description="last local day, included; default: today")]
+Numbers = Annotated[
+    Sequence[str],
+    Query(alias="number", description="only this business number; may be repeated", max_length=300),
+]
+Countries = Annotated[
+    Sequence[str],
+    Query(
+        alias="country", description="only this country (ISO 3166 alpha-2); may be repeated", max_length=300
+    ),
+]
+After = Annotated[str, Query(description="`next` of the page before", max_length=4000)]
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="rows of one page")]
+_CSV = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+
+Usage = Annotated[Visit, Depends(allowed(Permission.USAGE))]
+Money = Annotated[Visit, Depends(allowed(Permission.MONEY))]
+Windows = Annotated[Visit, Depends(allowed(Permission.WINDOWS))]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whose totals of which days are asked for."""
+
+    account: AccountName
+    from_day: FromDay = None
+    to_day: ToDay = None
+    numbers: Numbers = ()
+    countries: Countries = ()
+
+    async def filters(self, visit: Visit) -> tuple[Filters, AccountInfo]:
+        """Return what to ask the totals, of an account that may be seen.
+
+        Raises:
+            Refusal: 404 or 400.
+        """
+        info = await visit.site.account_info(visit.allowed(self.account))
+        period = _period(visit, info, self.from_day, self.to_day)
+        filters = Filters(
+            period.first, period.last, (self.account,), _chosen(self.numbers), _chosen(self.countries)
+        )
+        return filters, info
+
+
+@dataclass(frozen=True)
+class RowsAsked(Asked):
+    """The same, by pages of rows."""
+
+    after: After = ""
+    limit: Limit = LIMIT_DEFAULT
+
+
+def _chosen(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in values if value}))
+
+
+def _period(visit: Visit, info: AccountInfo, from_day: date | None, to_day: date | None) -> Period:
+    """Return the days asked for; what is not said follows from the default duration.
+
+    Raises:
+        Refusal: 400.
+    """
+    default = period_of(DEFAULT, info.today)
+    last = to_day or (max(default.last, from_day) if from_day else default.last)
+    # Days before all time would not be days any more.
+    first = from_day or date.fromordinal(max(1, last.toordinal() - default.length_days + 1))
+    length_max_days = visit.site.settings().dashboard.range_days_max
+    if first > last:
+        raise Refusal(400, f"from ({first}) is after to ({last})")
+    if (last - first).days + 1 > length_max_days:
+        raise Refusal(400, f"from, to: at most {length_max_days} days at a time")
+    return Period(first, last)
+
+
+@router.get("/accounts", response_model=list[models.Account])
+async def accounts(visit: Usage) -> Response:
+    """List the accounts that may be seen."""
+    names = visit.site.settings().accounts
+    return json_response(
+        [
+            {"account": account, "name": names[account].name if account in names else ""}
+            for account in await visit.site.accounts(visit.principal)
+        ]
+    )
+
+
+@router.get("/accounts/{account}", response_model=models.AccountDetails)
+async def account_details(visit: Usage, account: Annotated[str, Path(max_length=200)]) -> Response:
+    """Tell what there is to choose from in an account."""
+    info = await visit.site.account_info(visit.allowed(account))
+    return json_response({name: getattr(info, name) for name in models.AccountDetails.model_fields})
+
+
+@router.get("/summary", response_model=models.Summary)
+async def summary(
+    visit: Usage,
+    asked: Annotated[Asked, Depends()],
+    duration: Annotated[Duration | None, Query(description="named days; `from` and `to` say others")] = None,
+) -> Response:
+    """Return the usage summary: what the overview shows."""
+    filters, info = await asked.filters(visit)
+    says_days = asked.from_day is not None or asked.to_day is not None
+    if says_days and duration not in (None, Duration.CUSTOM):
+        raise Refusal(400, "duration: expected either it, or from and to")
+    assert filters.first_day is not None, "the API asks for ranges with two ends"
+    assert filters.last_day is not None, "the same"
+    chosen, period = Duration.CUSTOM, Period(filters.first_day, filters.last_day)
+    if not says_days:
+        chosen = DEFAULT if duration in (None, Duration.CUSTOM) else duration
+        period = period_of(chosen, info.today)
+    view = View(asked.account, chosen, period, filters.numbers, filters.countries)
+    made = await ask_summary(visit, view)
+    previous = view.previous
+    return json_response(
+        {
+            "account": asked.account,
+            "time_zone": info.time_zone,
+            "first_day": period.first,
+            "last_day": period.last,
+            "previous_first_day": previous.first if previous else None,
+            "previous_last_day": previous.last if previous else None,
+            "tiles": [_tile(tile) for tile in made.tiles],
+            "total": _tile(made.total),
+            "incoming": made.incoming,
+        }
+    )
+
+
+@router.get("/usage", response_model=models.Page[models.UsageRow], responses=_CSV)
+async def usage(visit: Usage, asked: Annotated[RowsAsked, Depends()]) -> Response:
+    """Return outgoing messages by day, number, country, category and template."""
+    return await _rows(visit, "usage", asked)
+
+
+@router.get("/conversations", response_model=models.Page[models.ConversationRow], responses=_CSV)
+async def conversations(visit: Usage, asked: Annotated[RowsAsked, Depends()]) -> Response:
+    """Return conversations by day, number, country and type."""
+    return await _rows(visit, "conversations", asked)
+
+
+@router.get("/incoming", response_model=models.Page[models.IncomingRow], responses=_CSV)
+async def incoming(visit: Usage, asked: Annotated[RowsAsked, Depends()]) -> Response:
+    """Return incoming messages by day, number and country."""
+    return await _rows(visit, "incoming", asked)
+
+
+@router.get("/active-users", response_model=models.Page[models.ActiveUsersRow], responses=_CSV)
+async def active_users(visit: Usage, asked: Annotated[RowsAsked, Depends()]) -> Response:
+    """Return active users by month; the days are widened to whole months, and one country is possible at most."""
+    return await _rows(visit, "active-users", asked)
+
+
+@router.get("/charges", response_model=models.Page[models.ChargeRow], responses=_CSV)
+async def charges(
+    visit: Money,
+    asked: Annotated[RowsAsked, Depends()],
+    regime: Annotated[date | None, Query(description="as if the rules of this day had been in force")] = None,
+    rates_on: Annotated[date | None, Query(description="by the rate cards and markets of this day")] = None,
+) -> Response:
+    """Return what the counted traffic costs, line by line."""
+    filters, info = await asked.filters(visit)
+    lines = ChargesAsked(
+        filters.first_day,
+        filters.last_day,
+        filters.accounts,
+        filters.numbers,
+        filters.countries,
+        regime,
+        rates_on,
+    )
+    rows: list[Row] = [charge_row(charge) for charge in await ask_charges(visit.site, lines)]
+    rows.sort(key=lambda row: sort_key("charges", row))
+    page, following = page_of("charges", rows, asked.after, asked.limit)
+    more = {"next": following, "time_zone": info.time_zone}
+    return await rows_response(visit, page, tuple(models.ChargeRow.model_fields), more)
+
+
+@router.get("/limits", response_model=models.Limits)
+async def limits(visit: Usage, account: AccountName, month: Month = "") -> Response:
+    """Return how far packages, free messages and volume tiers of a month are used up, and where it is heading."""
+    info = await visit.site.account_info(visit.allowed(account))
+    uses = await ask_limits(visit.site, account, month_of(month, info.today))
+    return json_response({"data": uses})
+
+
+@router.get(
+    "/report", responses={200: {"description": "The final report, as `convometer report` prints it."}}
+)
+async def report(
+    visit: Money,
+    account: AccountName,
+    month: Month = "",
+    number: Annotated[str, Query(max_length=200, description="empty = the whole account")] = "",
+) -> Response:
+    """Return the final report of a month."""
+    info = await visit.site.account_info(visit.allowed(account))
+    return json_response(await ask_report(visit.site, account, month_of(month, info.today), number))
+
+
+@router.get("/live", response_model=models.Live)
+async def live(visit: Usage, account: AccountName) -> Response:
+    """Return what the last minutes added, how far the totals are, and what was refused."""
+    visit.allowed(account)
+    site, sampled_at = visit.site, visit.site.live.sampled_at
+    sees_all = visit.principal.accounts is None
+    return json_response(
+        {
+            "account": account,
+            "sampled_at": None if sampled_at is None else datetime.fromtimestamp(sampled_at, UTC),
+            "minutes": site.live.counts.minutes(account, site.clock.now_seconds()),
+            "freshness": [
+                # How many records there are tells of other accounts' traffic.
+                each if sees_all else msgspec.structs.replace(each, position=0)
+                for each in await ask_freshness(site)
+            ],
+            "refused": [row for row in await refused_rows(visit) if row.account == account or sees_all],
+        }
+    )
+
+
+@router.get("/windows", response_model=models.Windows)
+async def windows(
+    visit: Windows,
+    account: AccountName,
+    user: Annotated[
+        str, Query(min_length=1, max_length=140, description="phone number, or business-scoped id")
+    ],
+    number: Annotated[str, Query(max_length=200, description="only with this business number")] = "",
+) -> Response:
+    """Return one user's windows and conversations. Each look is noted in the audit log."""
+    return json_response(await asked_windows(visit, visit.allowed(account), user, number))
+
+
+async def _rows(visit: Visit, name: QueryName, asked: RowsAsked) -> Response:
+    filters, info = await asked.filters(visit)
+    page, following = page_of(name, await ask_rows(visit.site, name, filters), asked.after, asked.limit)
+    columns = columns_of(name)
+    if name == "active-users":
+        columns = (*columns, "package", "balance", "amau")
+    return await rows_response(visit, page, columns, {"next": following, "time_zone": info.time_zone})
+
+
+def _tile(tile: Tile) -> dict[str, object]:
+    return {
+        "key": tile.key,
+        "title": tile.title,
+        "conversations": tile.conversations,
+        "free": tile.free,
+        "charged": tile.charged,
+        "previous": tile.previous,
+        "messages": tile.messages,
+        "costs": None if tile.costs is None else [_cost(sums) for sums in tile.costs],
+    }
+
+
+def _cost(sums: Sums) -> dict[str, object]:
+    return {"currency": sums.currency, "amount": f"{decimal_of(sums.amount):f}", "unrated": sums.unrated}

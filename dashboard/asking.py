@@ -1,0 +1,91 @@
+"""Asks the meter for what pages, downloads and API show, each question once per version of the totals.
+
+Owns which questions make up a summary. Whoever calls has checked that the account may be seen.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from dashboard.access.permissions import Permission
+from dashboard.periods import Period
+from dashboard.ports import QueryName, Row
+from dashboard.site import Site, Visit
+from dashboard.usage import Counted, Summary, summary_of
+from dashboard.views import View
+from metering.calendar import last_day_of
+from metering.charges import Charge
+from metering.limits import LimitUse
+from schemas.final_report import FinalReport, Freshness
+from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
+from sinks.clickhouse.counts import ActiveDay
+from sinks.clickhouse.reader import Filters
+
+
+async def ask_summary(visit: Visit, view: View) -> Summary:
+    """Return the summary of a view, with costs if the visitor may see money."""
+    with_money = visit.principal.may(Permission.MONEY)
+    return await visit.site.cache.get(
+        ("summary", view, with_money), lambda: _summary(visit.site, view, with_money)
+    )
+
+
+async def _summary(site: Site, view: View, with_money: bool) -> Summary:
+    previous = view.previous
+    whole = Period(
+        min(view.period.first, previous.first if previous else view.period.first), view.period.last
+    )
+    filters = view.filters(whole)
+    return summary_of(
+        Counted(
+            conversations=await site.meter.query("conversations", filters),
+            usage=await site.meter.query("usage", view.filters()),
+            incoming=await site.meter.query("incoming", view.filters()),
+            charges=await site.meter.charges(_charges_asked(view.filters())) if with_money else None,
+        ),
+        view.period,
+        previous,
+    )
+
+
+async def ask_rows(site: Site, name: QueryName, filters: Filters) -> list[Row]:
+    """Return the rows of a query; shared, not to be changed."""
+    return await site.cache.get((name, filters), lambda: site.meter.query(name, filters))
+
+
+async def ask_charges(site: Site, asked: ChargesAsked) -> list[Charge]:
+    """Return charges."""
+    return await site.cache.get(("charges", asked), lambda: site.meter.charges(asked))
+
+
+def _charges_asked(filters: Filters) -> ChargesAsked:
+    return ChargesAsked(
+        filters.first_day, filters.last_day, filters.accounts, filters.numbers, filters.countries
+    )
+
+
+async def ask_report(site: Site, account: str, month: date, number: str) -> FinalReport:
+    """Return a final report; made at most once a minute while nothing changes, since it says when it was made."""
+    minute = site.clock.now_seconds() // 60
+    asked = ReportAsked(month, account, number)
+    return await site.cache.get(("report", asked, minute), lambda: site.meter.report(asked))
+
+
+async def ask_limits(site: Site, account: str, month: date) -> list[LimitUse]:
+    """Return how the limits of an account are being used up; projections move with the clock, by the minute."""
+    minute = site.clock.now_seconds() // 60
+    asked = LimitsAsked(month, (account,))
+    return await site.cache.get(("limits", asked, minute), lambda: site.meter.limits(asked))
+
+
+async def ask_active_days(site: Site, account: str, month: date) -> list[ActiveDay]:
+    """Return the new active users of each day of a month."""
+    last = last_day_of(month)
+    return await site.cache.get(
+        ("active", account, month), lambda: site.meter.active_days(account, month, last)
+    )
+
+
+async def ask_freshness(site: Site) -> list[Freshness]:
+    """Return how far each partition is counted."""
+    return await site.cache.get("freshness", site.meter.freshness)

@@ -1,0 +1,80 @@
+"""Keeps answers for as long as the totals have not changed: many people look at the same page.
+
+Owns when an answer is too old. What is asked at the same time is asked once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar, cast
+
+Answer = TypeVar("Answer")
+
+VERSION_SECONDS = 1.0
+"""For how long the version read last is taken for the current one."""
+
+
+class VersionedCache:
+    """Answers by question, of one version of the totals at a time. For one event loop."""
+
+    def __init__(
+        self,
+        read_version: Callable[[], Awaitable[str]],
+        monotonic_seconds: Callable[[], float],
+        answers_max: int = 512,
+    ) -> None:
+        """Take what reads the version of the totals, and a clock that never goes back."""
+        self._read_version = read_version
+        self._monotonic_seconds = monotonic_seconds
+        self._answers_max = answers_max
+        self._version = ""
+        self._read_at = float("-inf")
+        self._reading: asyncio.Task[str] | None = None
+        self._answers: OrderedDict[Hashable, asyncio.Task[object]] = OrderedDict()
+
+    async def version(self) -> str:
+        """Return the version of the totals, at most a second old."""
+        if self._reading is None and self._monotonic_seconds() - self._read_at < VERSION_SECONDS:
+            return self._version
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+            self._reading.add_done_callback(self._reading_ended)
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> str:
+        asked_at = self._monotonic_seconds()
+        version = await self._read_version()
+        if version != self._version:
+            self._answers.clear()
+        self._version, self._read_at = version, asked_at
+        return version
+
+    def _reading_ended(self, task: asyncio.Task[str]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            task.exception()  # those who wait for it have it; nobody may be left
+
+    async def get(self, question: Hashable, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return the answer to a question under the current version; a failed one is not kept."""
+        await self.version()
+        known = self._answers.get(question)
+        if known is None:
+            known = asyncio.ensure_future(_asked(ask))
+            self._answers[question] = known
+            known.add_done_callback(lambda task: self._forget_failed(question, task))
+            while len(self._answers) > self._answers_max:
+                self._answers.popitem(last=False)
+        else:
+            self._answers.move_to_end(question)
+        # A visitor who leaves must not take the answer from the others who wait for it.
+        return cast("Answer", await asyncio.shield(known))
+
+    def _forget_failed(self, question: Hashable, task: asyncio.Task[object]) -> None:
+        if (task.cancelled() or task.exception() is not None) and self._answers.get(question) is task:
+            del self._answers[question]
+
+
+async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
+    return await ask()

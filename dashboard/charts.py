@@ -1,0 +1,107 @@
+"""The dashboard's charts, made of what its pages show.
+
+Owns which figures go into which chart. How a chart looks is ``sinks.exports.charts``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import accumulate
+from typing import Final, Literal
+
+import msgspec
+
+from dashboard.formats import country_name, month_text
+from dashboard.growth import Growth
+from dashboard.ports import AccountInfo
+from dashboard.usage import TITLES, Summary
+from dashboard.views import View
+from metering.calendar import last_day_of
+from sinks.exports.charts import ActiveUsersChart, ChartSeries, UsageChart, mau_chart, usage_chart
+from sinks.exports.pictures import MEDIA_TYPES, PictureFormat
+
+ThemeName = Literal["light", "dark"]
+FILE_FORMATS: Final[Mapping[PictureFormat, str]] = MEDIA_TYPES
+_FILE_WIDTH_PIXELS: Final = 900
+_NAMES_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A specification that page and files draw."""
+
+    spec: dict[str, object]
+
+    def as_json(self) -> bytes:
+        """Return it for the page."""
+        return msgspec.json.encode(self.spec)
+
+
+def theme_of(text: str) -> ThemeName:
+    """Return a theme by its name; the light one unless the dark one is asked for."""
+    return "dark" if text == "dark" else "light"
+
+
+def usage_chart_of(
+    summary: Summary, view: View, info: AccountInfo, theme: ThemeName, *, on_page: bool = False
+) -> Chart:
+    """Return the trend of a summary: the types stacked by day, and what is free of them as a line.
+
+    Args:
+        summary: the figures.
+        view: what they are about, for the title.
+        info: of the account.
+        theme: of the page; files are light unless asked otherwise.
+        on_page: as wide as its place in the page, instead of one width.
+    """
+    series = tuple(
+        ChartSeries(key, TITLES[key], tuple(line.conversations.get(key, 0) for line in summary.days))
+        for key in summary.series
+    )
+    chart = UsageChart(
+        title="Conversations by day",
+        subtitle=_about(view, info),
+        days=tuple(line.day for line in summary.days),
+        series=series,
+        unit="Conversations",
+        width=None if on_page else _FILE_WIDTH_PIXELS,
+    )
+    return Chart(usage_chart(chart, theme))
+
+
+def _about(view: View, info: AccountInfo) -> str:
+    parts = [info.title, view.days_text, info.time_zone]
+    for chosen, text, plural in (
+        (view.numbers, info.number_title, "numbers"),
+        (view.countries, country_name, "countries"),
+    ):
+        if chosen:
+            parts.append(
+                ", ".join(map(text, chosen)) if len(chosen) <= _NAMES_MAX else f"{len(chosen)} {plural}"
+            )
+    return " · ".join(parts)
+
+
+def mau_chart_of(
+    growth: Growth, info: AccountInfo, month: date, theme: ThemeName, *, on_page: bool = False
+) -> Chart:
+    """Return how the active users of a month grew, beside the package and what is to be expected."""
+    package = growth.package
+    expected = None
+    if package is not None and package.projected is not None and package.method != "complete":
+        expected = (package.projected, package.projected)
+    scope = info.number_title(growth.number) if growth.number else "whole account"
+    chart = ActiveUsersChart(
+        title="Monthly active users",
+        subtitle=f"{info.title}, {scope} · {month_text(month)} · {info.time_zone}",
+        days=growth.days,
+        # A figure that was just corrected may be below that of the day before until the rest of it is here.
+        values=tuple(accumulate((max(0, count) for count in growth.so_far), max)),
+        month_end=last_day_of(month),
+        package=None if package is None else package.limit,
+        expected=expected,
+        width=None if on_page else _FILE_WIDTH_PIXELS,
+    )
+    return Chart(mau_chart(chart, theme))

@@ -1,0 +1,152 @@
+"""The usage summary, its chart, its downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from starlette.responses import Response
+
+from dashboard.asking import ask_freshness, ask_rows, ask_summary
+from dashboard.charts import FILE_FORMATS, theme_of, usage_chart_of
+from dashboard.formats import country_name
+from dashboard.http import Refusal, attachment, tagged
+from dashboard.periods import TITLES as DURATIONS
+from dashboard.periods import Duration
+from dashboard.ports import AccountInfo
+from dashboard.site import Visit
+from dashboard.tables import details_table, facts_of, summary_tables
+from dashboard.usage import TITLES, Summary
+from dashboard.views import View
+from sinks.exports.pictures import draw
+from sinks.exports.tables import as_csv, as_xlsx
+
+
+async def overview(visit: Visit) -> Response:
+    """Show the summary of a view; a fault in the URL is said beside the form, with status 400."""
+    if not await visit.account():
+        return await visit.render("nothing.html", account="")
+    view, info, faults = await visit.view()
+    parameters = visit.request.query_params
+    summary = await ask_summary(visit, view)
+    range_fault = any(not fault.startswith(("number:", "country:")) for fault in faults)
+    return await visit.render(
+        "overview.html",
+        status=400 if faults else 200,
+        account=view.account,
+        info=info,
+        view=view,
+        summary=summary,
+        faults=faults,
+        range_fault=range_fault,
+        durations=DURATIONS,
+        chosen_duration=Duration.CUSTOM if parameters.get("duration") == Duration.CUSTOM else view.duration,
+        from_text=parameters.get("from") or view.period.first,
+        to_text=parameters.get("to") or view.period.last,
+        numbers=choices(info.numbers, view.numbers, info.number_title),
+        countries=sorted(choices(info.countries, view.countries, country_name), key=lambda choice: choice[1]),
+        titles=TITLES,
+        fresh=await ask_freshness(visit.site),
+    )
+
+
+def choices(
+    known: Sequence[str], chosen: Sequence[str], title: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Return what there is to choose from, with its titles; what was chosen stays, even if nothing is known of it."""
+    return [(value, title(value)) for value in sorted({*known, *chosen})]
+
+
+async def sound_view(visit: Visit) -> tuple[View, AccountInfo]:
+    """Return the view of a download.
+
+    Raises:
+        Refusal: 400 with the faults: a file that shows something else than was asked for helps nobody.
+    """
+    view, info, faults = await visit.view()
+    if not view.account:
+        raise Refusal(404, "There is no account yet.")
+    if faults:
+        raise Refusal(400, "; ".join(faults), faults=tuple(faults))
+    return view, info
+
+
+async def chart_json(visit: Visit) -> Response:
+    """Return the chart as the page draws it."""
+    view, info = await sound_view(visit)
+    theme = theme_of(visit.request.query_params.get("theme", ""))
+    summary = await ask_summary(visit, view)
+    content = usage_chart_of(summary, view, info, theme, on_page=True).as_json()
+    response = Response(content, media_type="application/json")
+    return tagged(visit.request, response, await visit.site.cache.version(), str(view.period))
+
+
+async def chart_image(visit: Visit) -> Response:
+    """Return the chart as a picture within the page, for browsers that do not run scripts."""
+    content, _, _ = await _drawn(visit, "svg")
+    response = Response(content, media_type=FILE_FORMATS["svg"])
+    return tagged(visit.request, response, await visit.site.cache.version())
+
+
+async def chart_file(visit: Visit) -> Response:
+    """Return the chart as a file."""
+    file_format = visit.request.path_params["format"]
+    if file_format not in FILE_FORMATS:
+        raise Refusal(404, f"Charts come as {', '.join(FILE_FORMATS)}.")
+    content, view, info = await _drawn(visit, file_format)
+    visit.note("export", view.account, f"chart.{file_format} {view.query()}")
+    return attachment(content, FILE_FORMATS[file_format], f"{file_stem(view, info)}.{file_format}")
+
+
+async def _drawn(visit: Visit, file_format: str) -> tuple[bytes, View, AccountInfo]:
+    view, info = await sound_view(visit)
+    summary = await ask_summary(visit, view)
+    theme = theme_of(visit.request.query_params.get("theme", ""))
+    spec = usage_chart_of(summary, view, info, theme).spec
+    key = ("chart", file_format, theme, view, await visit.site.cache.version(), info.title)
+    return await visit.site.pool.cached(key, draw, spec, file_format), view, info
+
+
+async def usage_file(visit: Visit) -> Response:
+    """Return the figures of the page as csv (by day) or xlsx (everything)."""
+    view, info = await sound_view(visit)
+    file_format = visit.request.path_params["format"]
+    summary = await ask_summary(visit, view)
+    if file_format == "csv":
+        content, media_type = usage_csv(summary), "text/csv; charset=utf-8"
+    elif file_format == "xlsx":
+        content, media_type = await _workbook(visit, summary, view, info), XLSX
+    else:
+        raise Refusal(404, "The usage comes as csv or xlsx.")
+    visit.note("export", view.account, f"usage.{file_format} {view.query()}")
+    return attachment(content, media_type, f"{file_stem(view, info)}.{file_format}")
+
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+def usage_csv(summary: Summary) -> bytes:
+    """Return the days of a summary as csv."""
+    return as_csv(summary_tables(summary)[0])
+
+
+async def _workbook(visit: Visit, summary: Summary, view: View, info: AccountInfo) -> bytes:
+    rows = await ask_rows(visit.site, "conversations", view.filters())
+    tables = [*summary_tables(summary), details_table(rows)]
+    facts = facts_of(view, info, await ask_freshness(visit.site), visit.site.now())
+    return await visit.site.pool.run(partial(as_xlsx, tables, facts))
+
+
+async def details_file(visit: Visit) -> Response:
+    """Return every conversation row of the view as csv."""
+    view, info = await sound_view(visit)
+    rows = await ask_rows(visit.site, "conversations", view.filters())
+    visit.note("export", view.account, f"details.csv {view.query()}")
+    return attachment(
+        as_csv(details_table(rows)), "text/csv; charset=utf-8", f"{file_stem(view, info)}-details.csv"
+    )
+
+
+def file_stem(view: View, info: AccountInfo) -> str:
+    """Return the name of a file without its ending."""
+    return f"whatsapp-usage_{info.account}_{view.period.first}_{view.period.last}"
