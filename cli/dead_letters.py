@@ -25,23 +25,8 @@ class DeadLetters:
         """Return up to ``limit`` letters with an id greater than ``after``, oldest first."""
         return [
             _row(entry.offset, entry.record.value or b"", entry.record.timestamp_ms)
-            for entry in await self._read(after + 1, limit)
+            for entry in await _read(self._log, after + 1, limit)
         ]
-
-    async def newest(self, limit: int) -> list[DeadLetterRow]:
-        """Return the last ``limit`` letters, oldest first; fewer where retention has made holes."""
-        end = (await self._log.bounds(DEAD_LETTER, 0)).end
-        return await self.page(max(end - limit, 0) - 1, limit)
-
-    async def _read(self, offset: int, limit: int) -> list[StoredRecord]:
-        bounds = await self._log.bounds(DEAD_LETTER, 0)
-        found: list[StoredRecord] = []
-        # The oldest may go while we read, which is no fault: we go on with those that are there.
-        async for chunk in self._log.read(DEAD_LETTER, 0, max(offset, bounds.start), bounds.end):
-            found += chunk
-            if len(found) >= limit:
-                break
-        return found[:limit]
 
     async def replay(self, ids: list[int]) -> Intake:
         """Parse the payloads again and append what is good now.
@@ -56,12 +41,32 @@ class DeadLetters:
         return total
 
     async def _payload(self, letter_id: int) -> bytes:
-        stored = await self._read(letter_id, 1)
+        stored = await _read(self._log, letter_id, 1)
         if not stored or stored[0].offset != letter_id:
             raise LookupError(
                 f"there is no dead letter {letter_id}; `convometer dlq list` shows those that are there"
             )
         return decode_dead_letter(stored[0].record.value or b"").payload
+
+
+async def newest_letters(log: WorkerLog, limit: int) -> list[DeadLetterRow]:
+    """Return the last ``limit`` letters of a log, oldest first; fewer where retention has made holes."""
+    end = (await log.bounds(DEAD_LETTER, 0)).end
+    return [
+        _row(entry.offset, entry.record.value or b"", entry.record.timestamp_ms)
+        for entry in await _read(log, max(end - limit, 0), limit)
+    ]
+
+
+async def _read(log: WorkerLog, offset: int, limit: int) -> list[StoredRecord]:
+    bounds = await log.bounds(DEAD_LETTER, 0)
+    found: list[StoredRecord] = []
+    # The oldest may go while we read, which is no fault: we go on with those that are there.
+    async for chunk in log.read(DEAD_LETTER, 0, max(offset, bounds.start), bounds.end):
+        found += chunk
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 def _row(letter_id: int, value: bytes, time_ms: int) -> DeadLetterRow:

@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("cli.run", "run", "Run everything on this machine, in the foreground."),
     "gateway": ("cli.run", "gateway", "Take webhooks and append them to Kafka."),
     "worker": ("cli.run", "worker", "Meter the partitions that Kafka assigns."),
+    "dashboard": ("cli.dashboard", "dashboard", "Serve the billing dashboard and its API."),
     "ingest": ("cli.ingest", "ingest", "Feed files of webhook bodies or events."),
     "usage": ("cli.query", "usage", "Outgoing messages by day, number, country and category."),
     "conversations": (
@@ -30,6 +31,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "burn-down": ("cli.burn_down", "burn_down", "How much of packages, free messages and tiers is used."),
     "plan": ("cli.plan", "plan", "Check and show plans: licences, packages, prices."),
     "rates": ("cli.rates", "rates", "Show, check and import rate cards."),
+    "user": ("cli.user", "user", "Who may sign in to the dashboard, and API tokens."),
     "dlq": ("cli.dlq", "dlq", "Look at what could not be counted, and send it again."),
     "doctor": ("cli.doctor", "doctor", "Check an installation and say what to do."),
     "migrate": ("cli.migrate", "migrate_command", "Bring ClickHouse to the schema of this version."),
@@ -37,7 +39,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "generate": ("cli.generate", "generate", "Write realistic webhook traffic with a known truth."),
 }
 """Verb to module, attribute and summary."""
-SERVING = frozenset({"run", "gateway", "worker"})
+SERVING = frozenset({"run", "gateway", "worker", "dashboard"})
 """Verbs that read their settings again at SIGHUP."""
 
 

@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from cli.dead_letters import DeadLetters
+from cli.dead_letters import DeadLetters, newest_letters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
 from cli.prices import Prices
+from dashboard.ports import WindowsUnavailable
 from metering.charges import Charge
 from metering.limits import LimitUse
 from runtime.clock import Clock
@@ -26,6 +27,7 @@ from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
 from schemas.final_report import FinalReport
 from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
+from schemas.user_windows import UserWindows, WindowsAsked
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
@@ -73,8 +75,9 @@ class Node:
             worker_observers(metrics, on_step),
         )
         self._intake = LineIntake(self._append, settings.partitions, live_reading(in_force), metrics, clock)
+        self._worker_log = worker_log
         self._dead_letters = DeadLetters(worker_log, self._intake)
-        self._prices = Prices(in_force, clients, clock)
+        self.prices = Prices(in_force, clients, clock)
         self._maintenance: asyncio.Task[None] | None = None
 
     @classmethod
@@ -103,7 +106,7 @@ class Node:
         node = cls(in_force, metrics, clock, log, clients, on_step)
         try:
             await asyncio.to_thread(_migrate, clients)
-            await node._in_query_thread(node._prices.load)
+            await node.in_query_thread(node.prices.load)
             await node.worker.start()
         except BaseException:
             await node.close()
@@ -126,7 +129,7 @@ class Node:
             elapsed_seconds += 1
             if elapsed_seconds % _MAINTENANCE_SECONDS == 0:
                 await self.log.maintenance(self.clock.now_ms())
-                await self._in_query_thread(self._prices.renew)
+                await self.in_query_thread(self.prices.renew)
 
     async def _append(self, appends: Sequence[Append]) -> LastOffsets:
         return await self.log.transaction(appends, {})
@@ -170,28 +173,33 @@ class Node:
                 raise RuntimeError("the worker failed") from self.worker.failure
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _in_query_thread(self, ask: Callable[[], Answer]) -> Answer:
+    async def in_query_thread(self, ask: Callable[[], Answer]) -> Answer:
+        """Return what a blocking call returns, made in the thread that asks ClickHouse."""
         return await asyncio.get_running_loop().run_in_executor(self._queries, ask)
 
     async def query(self, name: QueryName, filters: Filters) -> list[Row]:
         """See ``Engine.query``."""
-        return await self._in_query_thread(lambda: self._prices.query(name, filters))
+        return await self.in_query_thread(lambda: self.prices.query(name, filters))
 
     async def charges(self, asked: ChargesAsked) -> list[Charge]:
         """See ``Engine.charges``."""
-        return await self._in_query_thread(lambda: self._prices.charges(asked))
+        return await self.in_query_thread(lambda: self.prices.charges(asked))
 
     async def report(self, asked: ReportAsked) -> FinalReport:
         """See ``Engine.report``."""
-        return await self._in_query_thread(lambda: self._prices.report(asked))
+        return await self.in_query_thread(lambda: self.prices.report(asked))
 
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Engine.limits``."""
-        return await self._in_query_thread(lambda: self._prices.limits(asked))
+        return await self.in_query_thread(lambda: self.prices.limits(asked))
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""
         return await self._dead_letters.page(after, limit)
+
+    async def newest_dead_letters(self, limit: int) -> list[DeadLetterRow]:
+        """Return the last ``limit`` dead letters, oldest first."""
+        return await newest_letters(self._worker_log, limit)
 
     async def replay(self, ids: list[int]) -> Intake:
         """See ``Engine.replay``."""
@@ -200,6 +208,10 @@ class Node:
     async def accept(self, topic: str, partition: int) -> None:
         """See ``Engine.accept``."""
         await self._append([acceptance_append(Acceptance(topic, partition), self.clock.now_ms())])
+
+    async def windows(self, asked: WindowsAsked) -> UserWindows:
+        """Return a user's windows."""
+        raise WindowsUnavailable("not there yet")
 
     def sample_gauges(self) -> None:
         """Bring the gauges up to date."""

@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from cli.answering import node_answers, server_answers
 from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.node import Node
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_worker_options
 from cli.owner import OwnerServer
 from cli.prices import Prices
+from dashboard.ports import Meter
 from gateway.batching import BatchingAppender, BatchingLimits
 from gateway.port import AppendRecord
 from runtime.clock import Clock
@@ -43,6 +45,8 @@ class Roles:
     appender: BatchingAppender | None = None
     """Where a gateway appends to."""
     worker: Worker | None = None
+    meter: Meter | None = None
+    """What a dashboard in this process asks."""
 
 
 @asynccontextmanager
@@ -58,7 +62,7 @@ async def embedded_roles(in_force: SettingsInForce, metrics: Metrics, clock: Clo
     owner.start()
     appender = _batching(settings, metrics, clock, append_record)
     try:
-        yield Roles(node.readiness, appender, node.worker)
+        yield Roles(node.readiness, appender, node.worker, node_answers(node, in_force))
     finally:
         await appender.close()
         await owner.stop()
@@ -88,8 +92,9 @@ async def kafka_both(in_force: SettingsInForce, metrics: Metrics, clock: Clock) 
         kafka_log(settings) as log,
         _kafka_worker(in_force, metrics, clock, log) as work,
         _kafka_batching(settings, metrics, clock, log) as gate,
+        server_answers(in_force, clock) as answers,
     ):
-        yield Roles(lambda: {**gate.readiness(), **work.readiness()}, gate.appender, work.worker)
+        yield Roles(lambda: {**gate.readiness(), **work.readiness()}, gate.appender, work.worker, answers)
 
 
 @asynccontextmanager

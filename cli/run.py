@@ -13,8 +13,9 @@ import logging
 import secrets
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import click
 import httpx
 
 from cli.context import common_options, run_async
+from cli.dashboard import open_dashboard
 from cli.live import Process, start_process
 from cli.roles import Roles, embedded_roles, kafka_both, kafka_gateway, kafka_worker
 from cli.serving import App, address_of, listen, on_hangup, serving, until_stopped
@@ -40,17 +42,26 @@ OpenRoles = Callable[[SettingsInForce, Metrics, Clock], AbstractAsyncContextMana
 @click.command("run")
 @click.option("--demo", is_flag=True, help="Feed live demo traffic through the gateway.")
 @click.option("--port", type=_PORT, help="Port of the gateway (default: settings, 8080).")
+@click.option("--dashboard-port", type=_PORT, help="Port of the dashboard (default: settings, 8082).")
 @common_options
 @run_async
-async def run(demo: bool, port: int | None, config: Path | None, data: Path | None) -> None:
+async def run(
+    demo: bool, port: int | None, dashboard_port: int | None, config: Path | None, data: Path | None
+) -> None:
     """Run everything on this machine, in the foreground, until Ctrl-C."""
     hangup = on_hangup()
     demo_secret = secrets.token_hex(16) if demo else None
     process = start_process(config, data, "run", demo_secret)
     settings = process.in_force.settings
     listener = listen(settings.gateway.host, settings.gateway.port if port is None else port)
+    own = settings.dashboard
+    dashboard_listener = None
+    if own.is_enabled:
+        dashboard_listener = listen(
+            own.host, own.port if dashboard_port is None else dashboard_port, "--dashboard-port"
+        )
     open_roles = kafka_both if settings.kafka_servers else embedded_roles
-    await _serve(open_roles, process, listener, hangup, demo_secret)
+    await _serve(open_roles, process, listener, hangup, demo_secret, dashboard_listener)
 
 
 @click.command("gateway")
@@ -88,6 +99,7 @@ async def _serve(
     listener: socket.socket,
     hangup: asyncio.Event,
     demo_secret: str | None = None,
+    dashboard_listener: socket.socket | None = None,
 ) -> None:
     """Open the roles, serve HTTP for them, and end when asked to or when something inside has ended."""
     feeding: asyncio.Task[None] | None = None
@@ -95,17 +107,25 @@ async def _serve(
     async with (
         opening as roles,
         serving(_app(roles, process), listener) as served,
+        _dashboard(roles, process, dashboard_listener) as shown,
         process.following(hangup),
     ):
         settle()
         address = address_of(listener)
-        greet = partial(_greet, address, process.in_force.settings, roles, demo=demo_secret is not None)
+        greet = partial(
+            _greet,
+            address,
+            process.in_force.settings,
+            roles,
+            demo=demo_secret is not None,
+            first_visit=shown.first_visit,
+        )
         if demo_secret is not None:
             feeding = asyncio.create_task(_feed(address, demo_secret))
             feeding.add_done_callback(_demo_ended)
         failing = [roles.worker.failed.wait()] if roles.worker is not None else []
         try:
-            asked_to_stop = await until_stopped(served, *failing, ready=greet)
+            asked_to_stop = await until_stopped(served, *shown.served, *failing, ready=greet)
         finally:
             if feeding is not None:
                 feeding.cancel()
@@ -116,6 +136,26 @@ async def _serve(
         raise click.ClickException("stopped, because the HTTP server ended by itself; the log above says why")
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The dashboard of this process, if it serves one."""
+
+    served: tuple[asyncio.Task[None], ...] = ()
+    first_visit: str = ""
+
+
+@asynccontextmanager
+async def _dashboard(roles: Roles, process: Process, listener: socket.socket | None) -> AsyncIterator[_Shown]:
+    if listener is None or roles.meter is None:
+        yield _Shown()
+        return
+    async with (
+        open_dashboard(roles.meter, process.in_force, process.clock) as opened,
+        serving(opened.app, listener) as served,
+    ):
+        yield _Shown((served,), opened.first_visit(address_of(listener)))
+
+
 def _app(roles: Roles, process: Process) -> App:
     if roles.appender is None:
         return create_probes(process.metrics, roles.readiness)
@@ -124,13 +164,19 @@ def _app(roles: Roles, process: Process) -> App:
     )
 
 
-def _greet(address: str, settings: Settings, roles: Roles, *, demo: bool) -> None:
+def _greet(address: str, settings: Settings, roles: Roles, *, demo: bool, first_visit: str) -> None:
     if roles.appender is None:
         click.echo(f"convometer worker is running: probes and metrics are at {address}/metrics")
         return
     click.echo(
         f"convometer is running: webhooks go to {address}/webhooks/meta, metrics are at {address}/metrics"
     )
+    if first_visit:
+        click.echo(f"the dashboard is at {first_visit}")
+        if "/link/" in first_visit:
+            click.echo(
+                "that link signs you in once, within 15 minutes; for later: convometer user add NAME --role admin"
+            )
     if roles.worker is not None:
         click.echo(f"data directory: {settings.data.absolute()}")
     if demo:

@@ -32,14 +32,14 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """Return a listening socket; a taken port is told before anything is opened."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise click.ClickException(
-            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --port"
+            f"cannot listen on {host} port {port} ({error.strerror}); choose another with {option}"
         ) from error
 
 

@@ -138,7 +138,7 @@ class _Refusing:
         accepts_html = "text/html" in request.headers.get("accept", "")
         if request.url.path.startswith("/api/") or not accepts_html:
             return problem_response(refusal.status_code, refusal.detail, headers, refusal.faults)
-        context = {
+        context: dict[str, object] = {
             "phrase": HTTPStatus(refusal.status_code).phrase,
             "detail": refusal.detail,
             "faults": refusal.faults,

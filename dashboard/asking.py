@@ -5,9 +5,11 @@ Owns which questions make up a summary. Whoever calls has checked that the accou
 
 from __future__ import annotations
 
+import logging
 from datetime import date
 
 from dashboard.access.permissions import Permission
+from dashboard.http import PRICE_FAULTS
 from dashboard.periods import Period
 from dashboard.ports import QueryName, Row
 from dashboard.site import Site, Visit
@@ -20,6 +22,9 @@ from schemas.final_report import FinalReport, Freshness
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.counts import ActiveDay
 from sinks.clickhouse.reader import Filters
+
+
+_log = logging.getLogger(__name__)
 
 
 async def ask_summary(visit: Visit, view: View) -> Summary:
@@ -36,16 +41,30 @@ async def _summary(site: Site, view: View, with_money: bool) -> Summary:
         min(view.period.first, previous.first if previous else view.period.first), view.period.last
     )
     filters = view.filters(whole)
+    charges, costs_fault = await _charges(site, view) if with_money else (None, "")
     return summary_of(
         Counted(
             conversations=await site.meter.query("conversations", filters),
             usage=await site.meter.query("usage", view.filters()),
             incoming=await site.meter.query("incoming", view.filters()),
-            charges=await site.meter.charges(_charges_asked(view.filters())) if with_money else None,
+            charges=charges,
+            costs_fault=costs_fault,
         ),
         view.period,
         previous,
     )
+
+
+async def _charges(site: Site, view: View) -> tuple[list[Charge] | None, str]:
+    """Return the charges of a view, or why there are none: counts are shown all the same."""
+    try:
+        return await site.meter.charges(_charges_asked(view.filters())), ""
+    except PRICE_FAULTS as fault:
+        _log.error("no costs can be shown: %s", fault)
+        return (
+            None,
+            "Costs cannot be shown: plans or rate cards have faults, which the log of the dashboard names.",
+        )
 
 
 async def ask_rows(site: Site, name: QueryName, filters: Filters) -> list[Row]:

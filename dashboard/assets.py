@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -73,18 +72,22 @@ class Assets:
         return Response(content, headers=headers, media_type=asset.media_type)
 
 
-def chart_script(directory: Path, make: Callable[[], bytes]) -> bytes:
-    """Return the chart library's script, from the last start where the library is still of the same version.
-
-    Making it takes some seconds of one core, and a process of its own is the caller's to choose.
-    """
-    path = directory / f"vega-{version('vl-convert-python')}.js"
+def chart_script(directory: Path) -> bytes | None:
+    """Return the chart library's script as it was kept; None = not yet of this version of the library."""
     try:
-        return path.read_bytes()
+        return _script_path(directory).read_bytes()
     except FileNotFoundError:
-        content = make()
+        return None
+
+
+def keep_chart_script(directory: Path, content: bytes) -> None:
+    """Keep the script for the next start: making it takes seconds."""
+    path = _script_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     unfinished.write_bytes(content)
     unfinished.replace(path)
-    return content
+
+
+def _script_path(directory: Path) -> Path:
+    return directory / f"vega-{version('vl-convert-python')}.js"

@@ -15,6 +15,7 @@ import msgspec
 
 from dashboard.formats import country_name, month_text
 from dashboard.growth import Growth
+from dashboard.http import Refusal
 from dashboard.ports import AccountInfo
 from dashboard.usage import TITLES, Summary
 from dashboard.views import View
@@ -37,6 +38,18 @@ class Chart:
     def as_json(self) -> bytes:
         """Return it for the page."""
         return msgspec.json.encode(self.spec)
+
+
+def picture_format(text: str) -> PictureFormat:
+    """Return a format of pictures by its name.
+
+    Raises:
+        Refusal: 404.
+    """
+    for known in FILE_FORMATS:
+        if text == known:
+            return known
+    raise Refusal(404, f"Charts come as {', '.join(FILE_FORMATS)}.")
 
 
 def theme_of(text: str) -> ThemeName:

@@ -45,6 +45,7 @@ _HSTS: Final = "max-age=31536000"
 _PRIVATE: Final = "no-store"
 PRICE_FAULTS: Final = (PlanFaults, RateFaults, RegimeFaults)
 RETRY_SECONDS: Final = 5
+_PASSING: Final = (*PRICE_FAULTS, WindowsUnavailable, ClickHouseAway, ClickHouseRefused)
 
 
 class Refusal(HTTPException):
@@ -83,23 +84,21 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, HTTPException):
         return Refusal(error.status_code, error.detail, dict(error.headers or {}))
-    retry = {"Retry-After": str(RETRY_SECONDS)}
-    if isinstance(error, WindowsUnavailable):
-        return Refusal(503, str(error), retry)
     if isinstance(error, Unanswerable):
         return Refusal(400, str(error))
-    if isinstance(error, (ClickHouseAway, ClickHouseRefused)):
-        _log.warning("the totals cannot be read: %s", error)
-        return Refusal(503, "The totals cannot be read at the moment. Try again in some seconds.", retry)
-    if isinstance(error, PRICE_FAULTS):
-        _log.error("the price data cannot be used: %s", error)
-        return Refusal(
-            503,
-            "Plans or rate cards cannot be used as they are; the log of the dashboard names the faults.",
-            retry,
-        )
+    if isinstance(error, _PASSING):
+        _log.warning("an answer has to wait: %s", error)
+        return Refusal(503, _what_to_do(error), {"Retry-After": str(RETRY_SECONDS)})
     _log.error("an answer failed", exc_info=error)
     return Refusal(500, "This should not have happened. The log of the dashboard has the cause.")
+
+
+def _what_to_do(error: Exception) -> str:
+    if isinstance(error, WindowsUnavailable):
+        return str(error)
+    if isinstance(error, PRICE_FAULTS):
+        return "Plans or rate cards cannot be used as they are; the log of the dashboard names the faults."
+    return "The totals cannot be read at the moment. Try again in some seconds."
 
 
 class Shell:

@@ -68,6 +68,10 @@ class WindowsUnavailable(RuntimeError):
     """Nobody can be asked for a user's windows at the moment; says what to do."""
 
 
+class RefusedUnavailable(RuntimeError):
+    """What was refused cannot be read at the moment; says why."""
+
+
 class Meter(Protocol):
     """Everything that the dashboard asks for."""
 
@@ -116,7 +120,11 @@ class Meter(Protocol):
         ...
 
     async def refused(self, limit: int) -> list[RefusedRow]:
-        """Return the newest dead letters, newest first."""
+        """Return the newest dead letters, newest first.
+
+        Raises:
+            RefusedUnavailable: they cannot be read.
+        """
         ...
 
     async def windows(self, asked: WindowsAsked) -> UserWindows:

@@ -160,6 +160,7 @@ class Summary:
     messages: tuple[MessageLine, ...]
     total: Tile
     incoming: int
+    costs_fault: str = ""
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -180,7 +181,9 @@ class Counted:
     usage: Sequence[Row]
     incoming: Sequence[Row]
     charges: Sequence[Charge] | None
-    """None = whoever looks may not see money."""
+    """None = whoever looks may not see money, or there is a fault."""
+    costs_fault: str = ""
+    """Why there are no costs, though whoever looks may see them."""
 
 
 def summary_of(counted: Counted, period: Period, previous: Period | None) -> Summary:
@@ -210,6 +213,7 @@ def summary_of(counted: Counted, period: Period, previous: Period | None) -> Sum
         messages=_messages(usage),
         total=total,
         incoming=sum(integer(row["count"]) for row in incoming),
+        costs_fault=counted.costs_fault,
     )
 
 

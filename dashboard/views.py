@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Protocol
 from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
 
 from dashboard.periods import (
     DEFAULT,
@@ -28,18 +29,6 @@ from sinks.clickhouse.reader import Filters
 CHOICES_MAX = 300
 """Numbers or countries that one URL may name."""
 _TEXT_MAX = 200
-
-
-class Parameters(Protocol):
-    """The parameters of a URL, some of them several times."""
-
-    def get(self, key: str, default: str = "") -> str:
-        """Return the value, or the default."""
-        ...
-
-    def getlist(self, key: str) -> list[str]:
-        """Return all values."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +78,7 @@ class View:
 
 
 def view_of(
-    parameters: Parameters, account: str, today: date, length_max_days: int
+    parameters: QueryParams, account: str, today: date, length_max_days: int
 ) -> tuple[View, list[str]]:
     """Return the view that a URL asks for, and what was wrong with it.
 

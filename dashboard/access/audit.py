@@ -45,7 +45,7 @@ class Audit:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         return os.open(self._path, flags, 0o600)
 
-    def write(  # noqa: PLR0913 - the columns of the log
+    def write(
         self, event: str, *, who: str, role: str, account: str, what: str, address: str, at: datetime
     ) -> None:
         """Append an entry.

@@ -36,7 +36,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """Who comes in. For one event loop."""
 
-    def __init__(  # noqa: PLR0913 - everything that it decides by
+    def __init__(
         self,
         users: Users,
         sessions: Sessions,
@@ -174,9 +174,7 @@ class Gate:
     def sign_out(self, request: Request, response: Response) -> None:
         """End the request's session."""
         self.sessions.end(request.cookies.get(self.cookie, ""))
-        response.delete_cookie(
-            self.cookie, path="/", secure=self.is_https, httponly=True, samesite="lax"
-        )
+        response.delete_cookie(self.cookie, path="/", secure=self.is_https, httponly=True, samesite="lax")
 
     def address_of(self, request: Request) -> str:
         """Return the client's address: what the last proxy that is not ours was reached from."""

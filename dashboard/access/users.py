@@ -178,11 +178,11 @@ class Users:
         user = self.find(name)
         known = user.password if user is not None else None
         try:
-            is_right = self._hasher.verify(known or self._nobody, password[:PASSWORD_LENGTH_MAX])
+            self._hasher.verify(known or self._nobody, password[:PASSWORD_LENGTH_MAX])
         except (VerificationError, InvalidHashError):
-            is_right = False
+            return None
         is_whole = len(password) <= PASSWORD_LENGTH_MAX
-        return user if is_right and is_whole and known is not None else None
+        return user if is_whole and known is not None else None
 
     def principal_of_token(self, text: str, now: datetime) -> Principal | None:
         """Return what a token allows: what it was made for, as far as its user still may."""

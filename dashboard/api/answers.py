@@ -18,12 +18,11 @@ from dashboard.http import Refusal, tagged
 from dashboard.site import Visit
 from metering.charges import Charge
 from schemas.money import decimal_of
-from sinks.exports.flat import safe_text
+from sinks.exports.flat import quoted, safe_text
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
 _MONEY: Final = ("rate", "amount", "provider_amount")
-_QUOTED: Final = frozenset(',"\r\n')
 
 
 def wanted_type(request: Request) -> str:
@@ -87,7 +86,7 @@ def _cell(value: object) -> str:
     if isinstance(value, (int, date, datetime)):
         return str(value)
     text = f"{value:f}" if isinstance(value, Decimal) else safe_text(str(value))
-    return f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.intersection(text) else text
+    return quoted(text)
 
 
 def json_response(content: object) -> Response:

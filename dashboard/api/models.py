@@ -224,7 +224,9 @@ class Live(BaseModel):
     sampled_at: datetime | None
     minutes: list[Minute]
     freshness: list[PartitionFreshness]
-    refused: list[RefusedLetter]
+    refused: list[RefusedLetter] | None = Field(
+        description="newest first, of all accounts that may be seen; null = they cannot be read now"
+    )
 
 
 class Window(BaseModel):

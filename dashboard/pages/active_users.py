@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from dashboard.asking import ask_active_days, ask_freshness, ask_limits, ask_rows
-from dashboard.charts import FILE_FORMATS, mau_chart_of, theme_of
+from dashboard.charts import FILE_FORMATS, mau_chart_of, picture_format, theme_of
 from dashboard.growth import Growth, grown
 from dashboard.http import Refusal, attachment, tagged
 from dashboard.pages.money import months_of
@@ -129,12 +129,11 @@ async def active_users_chart(visit: Visit) -> Response:
             version,
             str(visit.site.now())[:16],
         )
-    if file_format not in FILE_FORMATS:
-        raise Refusal(404, f"Charts come as {', '.join(FILE_FORMATS)}.")
-    content = await visit.site.pool.run(draw, chart.spec, file_format)
+    picture = picture_format(file_format)
+    content = await visit.site.pool.run(draw, chart.spec, picture)
     if visit.request.url.path.startswith("/charts/"):
-        return Response(content, media_type=FILE_FORMATS[file_format])
+        return Response(content, media_type=FILE_FORMATS[picture])
     visit.note("export", info.account, f"active-users.{file_format} {month:%Y-%m} {growth.number}".strip())
     return attachment(
-        content, FILE_FORMATS[file_format], f"whatsapp-mau_{info.account}_{month:%Y-%m}.{file_format}"
+        content, FILE_FORMATS[picture], f"whatsapp-mau_{info.account}_{month:%Y-%m}.{file_format}"
     )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from dashboard.asking import ask_freshness
 from dashboard.live import SAMPLE_SECONDS, Minute
-from dashboard.ports import RefusedRow
+from dashboard.ports import RefusedRow, RefusedUnavailable
 from dashboard.site import Site, Visit
 
 REFUSED_SHOWN: Final = 20
@@ -77,12 +77,15 @@ def sums_of(minutes: Sequence[Minute]) -> dict[str, int]:
     }
 
 
-async def refused_rows(visit: Visit) -> list[RefusedRow]:
-    """Return the newest dead letters of the accounts that the visitor may see.
+async def refused_rows(visit: Visit) -> list[RefusedRow] | None:
+    """Return the newest dead letters of the accounts that the visitor may see; None = they cannot be read now.
 
     Those that name no account are shown to whoever may see all: they could be anyone's.
     """
-    rows = await newest_refused(visit.site)
+    try:
+        rows = await newest_refused(visit.site)
+    except RefusedUnavailable:
+        return None
     principal = visit.principal
     seen = [
         row for row in rows if principal.accounts is None or (row.account and principal.sees(row.account))

@@ -74,7 +74,7 @@ def months_of(info: AccountInfo, chosen: date) -> list[date]:
     """Return the months to choose from, the newest first."""
     month = info.today.replace(day=1)
     first = min(filter(None, (info.first_day, chosen))).replace(day=1)
-    months = []
+    months: list[date] = []
     while month >= first and len(months) < _MONTHS_OFFERED_MAX:
         months.append(month)
         month = month_before(month)

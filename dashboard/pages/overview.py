@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from starlette.responses import Response
 
 from dashboard.asking import ask_freshness, ask_rows, ask_summary
-from dashboard.charts import FILE_FORMATS, theme_of, usage_chart_of
+from dashboard.charts import FILE_FORMATS, picture_format, theme_of, usage_chart_of
 from dashboard.formats import country_name
 from dashboard.http import Refusal, attachment, tagged
 from dashboard.periods import TITLES as DURATIONS
@@ -18,7 +17,7 @@ from dashboard.site import Visit
 from dashboard.tables import details_table, facts_of, summary_tables
 from dashboard.usage import TITLES, Summary
 from dashboard.views import View
-from sinks.exports.pictures import draw
+from sinks.exports.pictures import PictureFormat, draw
 from sinks.exports.tables import as_csv, as_xlsx
 
 
@@ -90,15 +89,13 @@ async def chart_image(visit: Visit) -> Response:
 
 async def chart_file(visit: Visit) -> Response:
     """Return the chart as a file."""
-    file_format = visit.request.path_params["format"]
-    if file_format not in FILE_FORMATS:
-        raise Refusal(404, f"Charts come as {', '.join(FILE_FORMATS)}.")
+    file_format = picture_format(visit.request.path_params["format"])
     content, view, info = await _drawn(visit, file_format)
     visit.note("export", view.account, f"chart.{file_format} {view.query()}")
     return attachment(content, FILE_FORMATS[file_format], f"{file_stem(view, info)}.{file_format}")
 
 
-async def _drawn(visit: Visit, file_format: str) -> tuple[bytes, View, AccountInfo]:
+async def _drawn(visit: Visit, file_format: PictureFormat) -> tuple[bytes, View, AccountInfo]:
     view, info = await sound_view(visit)
     summary = await ask_summary(visit, view)
     theme = theme_of(visit.request.query_params.get("theme", ""))
@@ -134,7 +131,7 @@ async def _workbook(visit: Visit, summary: Summary, view: View, info: AccountInf
     rows = await ask_rows(visit.site, "conversations", view.filters())
     tables = [*summary_tables(summary), details_table(rows)]
     facts = facts_of(view, info, await ask_freshness(visit.site), visit.site.now())
-    return await visit.site.pool.run(partial(as_xlsx, tables, facts))
+    return await visit.site.pool.run(as_xlsx, tables, facts, visit.site.now())
 
 
 async def details_file(visit: Visit) -> Response:

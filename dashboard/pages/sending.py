@@ -53,7 +53,8 @@ async def send_report(visit: Visit) -> Response:
     if faults:
         return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=400)
     try:
-        outcome = await send(await _mail(visit, view, info, checked.addresses), settings)
+        mail = await _mail(visit, view, info, checked.addresses)
+        outcome = await send(mail, settings, visit.site.now())
     except MailFailed as failed:
         visit.note("email_failed", view.account, f"{', '.join(checked.addresses)}: {failed}")
         return await _pane(visit, view, info, _Filled(typed, chosen, [str(failed)]), status=502)

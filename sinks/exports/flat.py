@@ -46,10 +46,10 @@ def as_csv(report: FinalReport) -> bytes:
         tuple(safe_text(cell) if isinstance(cell, str) else _text(cell) for cell in row)
         for row in _rows(report)
     ]
-    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines).encode()
+    return "".join(",".join(map(quoted, line)) + "\n" for line in lines).encode()
 
 
-def _quoted(cell: str) -> str:
+def quoted(cell: str) -> str:
     """Return a cell as RFC 4180 has it; Python's own writer leaves a lone CR bare where lines end in LF."""
     return f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.intersection(cell) else cell
 

@@ -46,6 +46,14 @@ _LINE_POINTS: Final = 15
 _FOOTER_CHARACTERS: Final = 60
 """Of the account: a footer has room for 255, and codes in it can double them."""
 
+NO_GUESSING: Final = {
+    "in_memory": True,
+    "strings_to_formulas": False,
+    "strings_to_urls": False,
+    "strings_to_numbers": False,
+}
+"""Options of a book whose texts stay texts, whatever they look like."""
+
 
 def as_xlsx(report: FinalReport) -> bytes:
     """Return the workbook; the same report gives the same bytes."""
@@ -53,17 +61,11 @@ def as_xlsx(report: FinalReport) -> bytes:
 
     stream = io.BytesIO()
     # What begins like a formula or an address is text: accounts and numbers come from outside.
-    options = {
-        "in_memory": True,
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "strings_to_numbers": False,
-    }
-    book = Workbook(stream, options)
+    book = Workbook(stream, NO_GUESSING)
     book.set_properties(
         {
-            "title": f"Final report {report.month}, account {_printable(report.account)}",
-            "created": _naive(report.generated_at),
+            "title": f"Final report {report.month}, account {printable(report.account)}",
+            "created": naive(report.generated_at),
         }
     )
     writer = _Writer(book, report)
@@ -160,7 +162,7 @@ class _Writer:
         sheet.set_paper(9)  # A4
         sheet.fit_to_pages(1, 0)
         # A name with & would be read as a code of the footer.
-        account = _printable(self.report.account)[:_FOOTER_CHARACTERS].replace("&", "&&")
+        account = printable(self.report.account)[:_FOOTER_CHARACTERS].replace("&", "&&")
         sheet.set_footer(f"&L{self.report.month}  {account}&C&A&R&P / &N")
         if columns:
             sheet.freeze_panes(1, 0)
@@ -322,7 +324,7 @@ class _Writer:
                 if moment is None:
                     sheet.write_string(row, place, NOT_KNOWN, self._text)
                 else:
-                    sheet.write_datetime(row, place, _naive(moment), self._moment)
+                    sheet.write_datetime(row, place, naive(moment), self._moment)
 
 
 def is_exact(number: int | Decimal) -> bool:
@@ -330,12 +332,12 @@ def is_exact(number: int | Decimal) -> bool:
     return len(Decimal(number).as_tuple().digits) <= EXACT_DIGITS
 
 
-def _naive(moment: datetime) -> datetime:
+def naive(moment: datetime) -> datetime:
     """Return a moment in UTC as files have it: without a zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text without what the parts of the file outside of cells have no way to write."""
     return "".join(character if character.isprintable() else " " for character in text)
 
