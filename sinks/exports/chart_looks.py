@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final, Literal
 
 ThemeName = Literal["light", "dark", "print"]
@@ -21,6 +22,8 @@ FONT: Final = "Liberation Sans, Arial, Helvetica, sans-serif"
 TICKS_MAX: Final = 12
 EXACT_MAX: Final = 2**53 - 1
 """Whole numbers up to here are exact in a browser."""
+DAYS_MAX: Final = 400
+SERIES_TITLE_MAX: Final = 40
 TITLE_CHARACTERS_MAX: Final = 160
 DAY_MS: Final = 86_400_000
 _TICK_PIXELS: Final = 62
@@ -223,3 +226,33 @@ def _config(theme: Theme, width: int | None) -> Spec:
             "labelLimit": 190,
         },
     }
+
+
+def days_between(first: date, last: date) -> tuple[date, ...]:
+    """Return all days of a range, both ends included."""
+    return tuple(first + timedelta(days=place) for place in range((last - first).days + 1))
+
+
+def tooltip_of(unit: str) -> list[Spec]:
+    """Return what is told of the number below the pointer."""
+    return [
+        {"field": "on", "type": "nominal", "title": "Day"},
+        {"field": "type", "type": "nominal", "title": "Type"},
+        {"field": "shown", "type": "nominal", "title": shown(unit, SERIES_TITLE_MAX)},
+    ]
+
+
+def check_days(days: Sequence[date]) -> None:
+    """Refuse days that a chart cannot have."""
+    if len(days) > DAYS_MAX:
+        raise ValueError(f"a chart has at most {DAYS_MAX} days")
+    if any(after - before != timedelta(days=1) for before, after in pairwise(days)):
+        raise ValueError("the days of a chart follow each other")
+
+
+def check_values(values: Sequence[int], count: int) -> None:
+    """Refuse numbers that a chart cannot have."""
+    if len(values) != count:
+        raise ValueError("one value for each day")
+    if not all(0 <= value <= EXACT_MAX for value in values):
+        raise ValueError("counts from 0 to 2^53 - 1")
