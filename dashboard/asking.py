@@ -23,7 +23,6 @@ from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.counts import ActiveDay
 from sinks.clickhouse.reader import Filters
 
-
 _log = logging.getLogger(__name__)
 
 

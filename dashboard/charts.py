@@ -20,7 +20,8 @@ from dashboard.ports import AccountInfo
 from dashboard.usage import TITLES, Summary
 from dashboard.views import View
 from metering.calendar import last_day_of
-from sinks.exports.charts import ActiveUsersChart, ChartSeries, UsageChart, mau_chart, usage_chart
+from sinks.exports.charts import ChartSeries, UsageChart, usage_chart
+from sinks.exports.mau_chart import ActiveUsersChart, mau_chart
 from sinks.exports.pictures import MEDIA_TYPES, PictureFormat
 
 ThemeName = Literal["light", "dark"]

@@ -15,7 +15,7 @@ from dashboard.views import View
 from metering.charges import Sums
 from schemas.final_report import Freshness
 from schemas.money import decimal_of
-from sinks.exports.tables import Cell, Column, Table
+from sinks.exports.tables import ExportFacts, Table, TableCell, TableColumn
 
 
 def summary_tables(summary: Summary) -> list[Table]:
@@ -34,21 +34,23 @@ def _currencies(summary: Summary) -> list[str]:
     return [sums.currency for sums in summary.total.costs or ()]
 
 
-def _cost_columns(currencies: Iterable[str]) -> tuple[Column, ...]:
+def _cost_columns(currencies: Iterable[str]) -> tuple[TableColumn, ...]:
     """Return two columns a currency: what has no rate is no amount of 0."""
     return tuple(
         column
         for currency in currencies
         for column in (
-            Column(f"cost_{currency.lower()}", f"Cost, {currency}", "money", is_summed=True),
-            Column(f"unrated_{currency.lower()}", f"Without a rate, {currency}", "count", is_summed=True),
+            TableColumn(f"cost_{currency.lower()}", f"Cost, {currency}", "price", is_summed=True),
+            TableColumn(
+                f"unrated_{currency.lower()}", f"Without a rate, {currency}", "count", is_summed=True
+            ),
         )
     )
 
 
-def _cost_cells(costs: Sequence[Sums] | None, currencies: Sequence[str]) -> tuple[Cell, ...]:
+def _cost_cells(costs: Sequence[Sums] | None, currencies: Sequence[str]) -> tuple[TableCell, ...]:
     by_currency = {sums.currency: sums for sums in costs or ()}
-    cells: list[Cell] = []
+    cells: list[TableCell] = []
     for currency in currencies:
         sums = by_currency.get(currency)
         cells += [decimal_of(sums.amount), sums.unrated] if sums else [decimal_of(0), 0]
@@ -58,11 +60,11 @@ def _cost_cells(costs: Sequence[Sums] | None, currencies: Sequence[str]) -> tupl
 def _days(summary: Summary) -> Table:
     currencies = _currencies(summary)
     columns = (
-        Column("day", "Day", "date"),
-        Column("conversations", "Conversations", "count", is_summed=True),
-        *(Column(key, TITLES[key], "count", is_summed=True) for key in summary.series),
-        Column("messages_delivered", "Messages delivered", "count", is_summed=True),
-        Column("incoming", "Incoming", "count", is_summed=True),
+        TableColumn("day", "Day", "date"),
+        TableColumn("conversations", "Conversations", "count", is_summed=True),
+        *(TableColumn(key, TITLES[key], "count", is_summed=True) for key in summary.series),
+        TableColumn("messages_delivered", "Messages delivered", "count", is_summed=True),
+        TableColumn("incoming", "Incoming", "count", is_summed=True),
         *_cost_columns(currencies),
     )
     rows = tuple(
@@ -82,16 +84,16 @@ def _days(summary: Summary) -> Table:
 def _tiles(summary: Summary) -> Table:
     currencies = _currencies(summary)
     columns = (
-        Column("type", "Type"),
-        Column("conversations", "Conversations", "count"),
-        Column("free", "Free", "count"),
-        Column("charged", "Charged", "count"),
-        Column("previous", "Period before", "count"),
-        Column("messages_delivered", "Messages delivered", "count"),
+        TableColumn("type", "Type"),
+        TableColumn("conversations", "Conversations", "count"),
+        TableColumn("free", "Free", "count"),
+        TableColumn("charged", "Charged", "count"),
+        TableColumn("previous", "Period before", "count"),
+        TableColumn("messages_delivered", "Messages delivered", "count"),
         *_cost_columns(currencies),
     )
 
-    def row(title: str, tile: Tile) -> tuple[Cell, ...]:
+    def row(title: str, tile: Tile) -> tuple[TableCell, ...]:
         counts = (tile.conversations, tile.free, tile.charged, tile.previous, tile.messages)
         return (title, *counts, *_cost_cells(tile.costs, currencies))
 
@@ -99,21 +101,21 @@ def _tiles(summary: Summary) -> Table:
     return Table("Summary", _unsummed(columns), (*rows, row("All", summary.total)))
 
 
-def _unsummed(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+def _unsummed(columns: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
     """Return columns that are not added up: what is free stands under its own type as well."""
-    return tuple(Column(column.key, column.heading, column.kind) for column in columns)
+    return tuple(TableColumn(column.key, column.heading, column.kind) for column in columns)
 
 
 def _parts(title: str, key: str, heading: str, lines: Iterable[PartLine]) -> Table:
-    named = (Column("name", "Name"),) if key == "country" else ()
+    named = (TableColumn("name", "Name"),) if key == "country" else ()
     columns = (
-        Column(key, heading),
+        TableColumn(key, heading),
         *named,
-        Column("conversations", "Conversations", "count", is_summed=True),
-        Column("free", "Free", "count", is_summed=True),
-        Column("charged", "Charged", "count", is_summed=True),
-        Column("messages_delivered", "Messages delivered", "count", is_summed=True),
-        Column("incoming", "Incoming", "count", is_summed=True),
+        TableColumn("conversations", "Conversations", "count", is_summed=True),
+        TableColumn("free", "Free", "count", is_summed=True),
+        TableColumn("charged", "Charged", "count", is_summed=True),
+        TableColumn("messages_delivered", "Messages delivered", "count", is_summed=True),
+        TableColumn("incoming", "Incoming", "count", is_summed=True),
     )
     rows = tuple(
         (
@@ -133,8 +135,8 @@ def _parts(title: str, key: str, heading: str, lines: Iterable[PartLine]) -> Tab
 def _messages(lines: Iterable[MessageLine]) -> Table:
     counts = ("total", "sent", "delivered", "read", "not_delivered", "pending")
     columns = (
-        Column("category", "Category"),
-        *(Column(name, name.replace("_", " ").capitalize(), "count", is_summed=True) for name in counts),
+        TableColumn("category", "Category"),
+        *(TableColumn(name, name.replace("_", " ").capitalize(), "count", is_summed=True) for name in counts),
     )
     rows = tuple((TITLES[line.key], *(getattr(line, name) for name in counts)) for line in lines)
     return Table("Messages", columns, rows)
@@ -144,12 +146,12 @@ def details_table(rows: Iterable[Row]) -> Table:
     """Return every row of the conversations, as the query gives them."""
     counts = ("total", "free", "charged")
     columns = (
-        Column("day", "Day", "date"),
-        Column("account", "Account"),
-        Column("number", "Business number"),
-        Column("country", "Country"),
-        Column("type", "Type"),
-        *(Column(name, name.capitalize(), "count", is_summed=True) for name in counts),
+        TableColumn("day", "Day", "date"),
+        TableColumn("account", "Account"),
+        TableColumn("number", "Business number"),
+        TableColumn("country", "Country"),
+        TableColumn("type", "Type"),
+        *(TableColumn(name, name.capitalize(), "count", is_summed=True) for name in counts),
     )
     return Table(
         "Rows",
@@ -165,19 +167,26 @@ def details_table(rows: Iterable[Row]) -> Table:
     )
 
 
-def facts_of(
-    view: View, info: AccountInfo, fresh: Iterable[Freshness], now: datetime
-) -> list[tuple[str, str]]:
+def facts_of(view: View, info: AccountInfo, fresh: Iterable[Freshness], now: datetime) -> ExportFacts:
     """Return what figures are about, for whoever finds the file later."""
-    counted = max((each.received_until for each in fresh if each.received_until), default=None)
+    return ExportFacts(
+        account=f"{info.name} ({info.account})" if info.name else info.account,
+        first_day=view.period.first,
+        last_day=view.period.last,
+        time_zone=info.time_zone,
+        generated_at=now,
+        counted_until=max((each.received_until for each in fresh if each.received_until), default=None),
+        further=(
+            ("Business numbers", ", ".join(map(info.number_title, view.numbers)) or "all"),
+            ("Countries", ", ".join(map(country_name, view.countries)) or "all"),
+        ),
+    )
+
+
+def fact_lines(facts: ExportFacts) -> list[str]:
+    """Return the same as lines of a mail."""
     return [
-        ("Account", info.title),
-        ("Account id", info.account),
-        ("First day", str(view.period.first)),
-        ("Last day", str(view.period.last)),
-        ("Time zone of days", info.time_zone),
-        ("Business numbers", ", ".join(map(info.number_title, view.numbers)) or "all"),
-        ("Countries", ", ".join(map(country_name, view.countries)) or "all"),
-        ("Counted up to", time_text(counted)),
-        ("Made at", time_text(now)),
+        *(f"{label}: {text}" for label, text in facts.further),
+        f"Counted up to: {time_text(facts.counted_until)}",
+        f"Made at: {time_text(facts.generated_at)}",
     ]

@@ -6,8 +6,6 @@ Owns the choice between them. Amounts leave as decimal text, so that no reader m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -18,7 +16,7 @@ from dashboard.http import Refusal, tagged
 from dashboard.site import Visit
 from metering.charges import Charge
 from schemas.money import decimal_of
-from sinks.exports.flat import quoted, safe_text
+from sinks.exports.flat import cell_text, csv_bytes
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
@@ -73,20 +71,7 @@ async def rows_response(
 
 def csv_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:
     """Return rows as RFC 4180 with LF; an empty cell = null."""
-    lines = [",".join(columns)]
-    lines += [",".join(_cell(row.get(column)) for column in columns) for row in rows]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, date, datetime)):
-        return str(value)
-    text = f"{value:f}" if isinstance(value, Decimal) else safe_text(str(value))
-    return quoted(text)
+    return csv_bytes([columns, *([cell_text(row.get(column)) for column in columns] for row in rows)])
 
 
 def json_response(content: object) -> Response:

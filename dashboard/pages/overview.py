@@ -131,7 +131,7 @@ async def _workbook(visit: Visit, summary: Summary, view: View, info: AccountInf
     rows = await ask_rows(visit.site, "conversations", view.filters())
     tables = [*summary_tables(summary), details_table(rows)]
     facts = facts_of(view, info, await ask_freshness(visit.site), visit.site.now())
-    return await visit.site.pool.run(as_xlsx, tables, facts, visit.site.now())
+    return await visit.site.pool.run(as_xlsx, tables, facts)
 
 
 async def details_file(visit: Visit) -> Response:

@@ -13,7 +13,7 @@ from dashboard.http import Refusal
 from dashboard.pages.overview import file_stem, sound_view, usage_csv
 from dashboard.ports import AccountInfo
 from dashboard.site import Visit
-from dashboard.tables import facts_of
+from dashboard.tables import fact_lines, facts_of
 from dashboard.views import View
 from sinks.mail import Attachment, Mail, MailFailed, MailOutcome, check_recipients, send
 
@@ -71,7 +71,7 @@ async def _mail(visit: Visit, view: View, info: AccountInfo, addresses: tuple[st
         f"WhatsApp usage of {info.title}, {view.days_text} (days in {info.time_zone}).",
         "The figures by day are attached as CSV.",
         "",
-        *(f"{name}: {value}" for name, value in facts),
+        *fact_lines(facts),
         f"Sent by: {visit.principal.name}",
     ]
     return Mail(

@@ -1,5 +1,5 @@
 // Makes pages quicker that work without it: charts are drawn here, filters replace the page in place, panes open above.
-"use strict";
+
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 let views = [];
@@ -9,7 +9,7 @@ async function drawChart(element) {
   const response = await fetch(`${element.dataset.spec}&theme=${theme}`);
   if (!response.ok) throw new Error(`the chart: ${response.status}`);
   const spec = await response.json();
-  const result = await vegaEmbed(element, spec, {
+  const result = await window.vegaEmbed(element, spec, {
     ast: true,
     actions: false,
     defaultStyle: false,

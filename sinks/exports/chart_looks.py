@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final, Literal
 
 ThemeName = Literal["light", "dark", "print"]
@@ -21,6 +22,8 @@ FONT: Final = "Liberation Sans, Arial, Helvetica, sans-serif"
 TICKS_MAX: Final = 12
 EXACT_MAX: Final = 2**53 - 1
 """Whole numbers up to here are exact in a browser."""
+DAYS_MAX: Final = 400
+SERIES_TITLE_MAX: Final = 40
 TITLE_CHARACTERS_MAX: Final = 160
 DAY_MS: Final = 86_400_000
 _TICK_PIXELS: Final = 62
@@ -91,6 +94,11 @@ def milliseconds(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
+def instant(day: date, hours: int = 0) -> Spec:
+    """Return an instant for scales and axes, which take no milliseconds: the page's interpreter would misread them."""
+    return {"year": day.year, "month": day.month, "date": day.day, "hours": hours, "utc": True}
+
+
 def ticks_of(days: Sequence[date], width: int | None) -> tuple[list[date], str]:
     """Return the days that are labelled, 12 at most, and the format of the labels."""
     room = TICKS_MAX if width is None else max(2, min(TICKS_MAX, width // _TICK_PIXELS))
@@ -117,11 +125,11 @@ def day_axis(days: Sequence[date], width: int | None) -> Spec:
         "title": None,
         "scale": {
             "type": "utc",
-            "domain": [milliseconds(days[0]), milliseconds(days[-1] + timedelta(days=1))],
+            "domain": [instant(days[0]), instant(days[-1] + timedelta(days=1))],
             "nice": False,
         },
         "axis": {
-            "values": [milliseconds(day) + DAY_MS // 2 for day in chosen],
+            "values": [instant(day, hours=12) for day in chosen],
             "format": label_format,
             "labelOverlap": "parity",
             "labelSeparation": 6,
@@ -223,3 +231,33 @@ def _config(theme: Theme, width: int | None) -> Spec:
             "labelLimit": 190,
         },
     }
+
+
+def days_between(first: date, last: date) -> tuple[date, ...]:
+    """Return all days of a range, both ends included."""
+    return tuple(first + timedelta(days=place) for place in range((last - first).days + 1))
+
+
+def tooltip_of(unit: str) -> list[Spec]:
+    """Return what is told of the number below the pointer."""
+    return [
+        {"field": "on", "type": "nominal", "title": "Day"},
+        {"field": "type", "type": "nominal", "title": "Type"},
+        {"field": "shown", "type": "nominal", "title": shown(unit, SERIES_TITLE_MAX)},
+    ]
+
+
+def check_days(days: Sequence[date]) -> None:
+    """Refuse days that a chart cannot have."""
+    if len(days) > DAYS_MAX:
+        raise ValueError(f"a chart has at most {DAYS_MAX} days")
+    if any(after - before != timedelta(days=1) for before, after in pairwise(days)):
+        raise ValueError("the days of a chart follow each other")
+
+
+def check_values(values: Sequence[int], count: int) -> None:
+    """Refuse numbers that a chart cannot have."""
+    if len(values) != count:
+        raise ValueError("one value for each day")
+    if not all(0 <= value <= EXACT_MAX for value in values):
+        raise ValueError("counts from 0 to 2^53 - 1")

@@ -1,27 +1,26 @@
 """Charts as Vega-Lite specifications: the page draws the same one that files are drawn from.
 
-Owns what a chart of usage and one of active users show. All texts are data: they go into places that nothing parses.
-Letters beyond Latin, Greek and Cyrillic need a font of the machine (in files) or of the reader (in the page).
+Owns what a chart of usage shows; that of active users is in ``sinks.exports.mau_chart``. All texts are data: they go
+into places that nothing parses. Letters beyond Latin, Greek and Cyrillic need a font of the machine (in files) or of the
+reader (in the page).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from itertools import pairwise
+from datetime import date
 from typing import Final
 
 from sinks.exports.chart_looks import (
-    ACTIVE_USERS_COLOUR,
     COLOURS,
-    DAY_MS,
-    EXACT_MAX,
-    PACKAGE_COLOUR,
+    SERIES_TITLE_MAX,
     THEMES,
     Spec,
     Theme,
     ThemeName,
+    check_days,
+    check_values,
     count_axis,
     count_text,
     day_axis,
@@ -31,12 +30,11 @@ from sinks.exports.chart_looks import (
     sentence,
     shown,
     tooltip_day,
+    tooltip_of,
 )
 
-DAYS_MAX: Final = 400
 OVERLAPPING: Final = frozenset({"free"})
 """Types that count what other types count too: drawn as lines, and never part of a stack or a sum."""
-_SERIES_TITLE_MAX: Final = 40
 _GAPS_DAYS_MAX: Final = 62
 _NAMED_BARS_DAYS_MAX: Final = 31
 _LEGEND_LETTER_PIXELS: Final = 6.7
@@ -79,56 +77,15 @@ class UsageChart:
     no_data: str = "Nothing was counted in this range."
 
     def __post_init__(self) -> None:
-        _check_days(self.days)
-        titles = [shown(each.title, _SERIES_TITLE_MAX) for each in self.series]
+        check_days(self.days)
+        titles = [shown(each.title, SERIES_TITLE_MAX) for each in self.series]
         keys = [each.key for each in self.series]
         if len(set(titles)) < len(titles) or len(set(keys)) < len(keys):
             raise ValueError("types of a chart have different keys and titles")
         for each in self.series:
             if each.key not in COLOURS and each.key not in OVERLAPPING:
                 raise ValueError(f"no colour for {each.key}")
-            _check_values(each.values, len(self.days))
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveUsersChart:
-    """What a chart of a month's active users shows."""
-
-    title: str
-    days: tuple[date, ...]
-    """Consecutive, from the first of the month to the last counted day."""
-    values: tuple[int, ...]
-    """Users active in the month until the end of each day."""
-    month_end: date
-    """Last day of the month."""
-    package: int | None = None
-    """Active users in the plan's package."""
-    expected: tuple[int, int] | None = None
-    """Range, lowest and highest, of the number at the end of the month."""
-    subtitle: str = ""
-    unit: str = "Active users"
-    width: int | None = 900
-    height: int = 340
-    no_data: str = "No active users in this month yet."
-
-    def __post_init__(self) -> None:
-        _check_days(self.days)
-        _check_values(self.values, len(self.days))
-        if any(before > after for before, after in pairwise(self.values)):
-            raise ValueError("active users until the end of a day never become fewer")
-        if self.days and self.month_end < self.days[-1]:
-            raise ValueError("days end with the month")
-        if self.package is not None:
-            _check_values((self.package,), 1)
-        if self.expected is not None:
-            _check_values(self.expected, 2)
-            if self.expected[0] > self.expected[1]:
-                raise ValueError("expected: the lowest first")
-
-
-def days_between(first: date, last: date) -> tuple[date, ...]:
-    """Return all days of a range, both ends included."""
-    return tuple(first + timedelta(days=place) for place in range((last - first).days + 1))
+            check_values(each.values, len(self.days))
 
 
 def series_of(key: str, title: str, days: Sequence[date], counts: Mapping[date, int]) -> ChartSeries:
@@ -180,7 +137,7 @@ def _bars(chart: UsageChart, stacked: Sequence[ChartSeries], axis: Spec, count: 
         for day, value in zip(chart.days, each.values, strict=True)
         if value
     ]
-    titles = [shown(each.title, _SERIES_TITLE_MAX) for each in stacked]
+    titles = [shown(each.title, SERIES_TITLE_MAX) for each in stacked]
     mark: Spec = {
         "type": "bar",
         "width": {"band": _band(len(chart.days))},
@@ -205,7 +162,7 @@ def _bars(chart: UsageChart, stacked: Sequence[ChartSeries], axis: Spec, count: 
             },
             # The order of colours is not that of the stack.
             "order": {"field": "order", "type": "quantitative"},
-            "tooltip": _tooltip(chart.unit),
+            "tooltip": tooltip_of(chart.unit),
         },
     }
 
@@ -216,7 +173,7 @@ def _line(chart: UsageChart, series: ChartSeries, axis: Spec, count: Spec, theme
         "values": [_row(day, series, value) for day, value in zip(chart.days, series.values, strict=True)]
     }
     place: Spec = {"x": axis | {"bandPosition": 0.5}, "y": count}
-    title = shown(series.title, _SERIES_TITLE_MAX)
+    title = shown(series.title, SERIES_TITLE_MAX)
     stroke: Spec = {
         "field": "type",
         "type": "nominal",
@@ -247,149 +204,19 @@ def _line(chart: UsageChart, series: ChartSeries, axis: Spec, count: Spec, theme
             "mark": {"type": "line", "strokeWidth": width, "aria": False},
             "encoding": place | {"stroke": stroke},
         },
-        {"data": data, "mark": point, "encoding": place | {"tooltip": _tooltip(chart.unit)}},
+        {"data": data, "mark": point, "encoding": place | {"tooltip": tooltip_of(chart.unit)}},
     ]
-
-
-def mau_chart(chart: ActiveUsersChart, theme: ThemeName) -> Spec:
-    """Return the month's active users until the end of each day, the package, and what is expected."""
-    colours = THEMES[theme]
-    spec = frame(chart.title, chart.subtitle, _mau_description(chart), (chart.width, chart.height), colours)
-    if not any(chart.values):
-        month = days_between(chart.month_end.replace(day=1), chart.month_end)
-        return spec | sentence(chart.no_data, month, chart.width, colours)
-    month = days_between(chart.days[0], chart.month_end)
-    top = max(chart.values[-1], chart.package or 0, *(chart.expected or (0,)))
-    count: Spec = {
-        "field": "value",
-        "type": "quantitative",
-        "axis": count_axis(chart.unit, top),
-        # Room for the texts over the highest line.
-        "scale": {"domain": [0, top * 1.12], "nice": False},
-    }
-    axis = day_axis(month, chart.width)
-    layers = [_expected_band(chart, axis, count, colours)] if chart.expected is not None else []
-    layers += _steps(chart, axis, count)
-    if chart.package is not None:
-        layers += _package_rule(chart.package, count, colours)
-    return spec | {"layer": layers}
-
-
-def _steps(chart: ActiveUsersChart, axis: Spec, count: Spec) -> list[Spec]:
-    rows: list[Spec] = [
-        {
-            "day": milliseconds(day),
-            "value": value,
-            "on": tooltip_day(day),
-            "shown": count_text(value),
-            "type": chart.unit,
-        }
-        for day, value in zip(chart.days, chart.values, strict=True)
-    ]
-    # The last step is as wide as the others.
-    end = rows[-1] | {"day": milliseconds(chart.days[-1] + timedelta(days=1))}
-    hover: Spec = {"type": "bar", "opacity": 0, "width": {"band": 1}}
-    area: Spec = {
-        "type": "area",
-        "interpolate": "step-after",
-        "color": ACTIVE_USERS_COLOUR,
-        "fillOpacity": 0.22,
-        "line": {"color": ACTIVE_USERS_COLOUR, "strokeWidth": 2.5, "interpolate": "step-after"},
-        "aria": False,
-    }
-    place: Spec = {"x": axis | {"bandPosition": 0}, "y": count}
-    return [
-        {"data": {"values": [*rows, end]}, "mark": area, "encoding": place},
-        {
-            "data": {"values": rows},
-            "mark": hover,
-            "encoding": {"x": axis, "y": count, "tooltip": _tooltip(chart.unit)},
-        },
-    ]
-
-
-def _package_rule(package: int, count: Spec, theme: Theme) -> list[Spec]:
-    data: Spec = {"values": [{"value": package, "shown": f"Package {count_text(package)}"}]}
-    rule: Spec = {"type": "rule", "color": PACKAGE_COLOUR, "strokeWidth": 2, "strokeDash": [6, 4]}
-    text: Spec = {
-        "type": "text",
-        "align": "left",
-        "baseline": "bottom",
-        "dx": 4,
-        "dy": -4,
-        "fontSize": 12,
-        "fontWeight": 600,
-        "color": theme.ink,
-    }
-    return [
-        {"data": data, "mark": rule, "encoding": {"y": count}},
-        {
-            "data": data,
-            "mark": text,
-            "encoding": {
-                "x": {"value": 0},
-                "y": count,
-                "text": {"field": "shown", "type": "nominal"},
-            },
-        },
-    ]
-
-
-def _expected_band(chart: ActiveUsersChart, axis: Spec, count: Spec, theme: Theme) -> Spec:
-    """Return the range that opens from the last counted day to the end of the month."""
-    assert chart.expected is not None, "asked only where there is one"
-    low, high = chart.expected
-    last, end = milliseconds(chart.days[-1]) + DAY_MS, milliseconds(chart.month_end) + DAY_MS
-    text = (
-        f"Expected {count_text(low)} to {count_text(high)}" if low < high else f"Expected {count_text(low)}"
-    )
-    rows = [
-        {"day": last, "value": chart.values[-1], "high": chart.values[-1]},
-        {"day": end, "value": low, "high": high},
-    ]
-    place: Spec = {"x": axis | {"bandPosition": 0}, "y": count}
-    band: Spec = {
-        "data": {"values": rows},
-        "mark": {"type": "area", "color": theme.muted, "opacity": 0.35, "aria": False},
-        "encoding": place | {"y2": {"field": "high"}},
-    }
-    label: Spec = {
-        "data": {"values": [{"value": high, "shown": text}]},
-        "mark": {
-            "type": "text",
-            "align": "right",
-            "baseline": "bottom",
-            "dx": -4,
-            "dy": -4,
-            "fontSize": 12,
-            "color": theme.ink,
-        },
-        "encoding": {
-            "x": {"value": {"expr": "width"}},
-            "y": count,
-            "text": {"field": "shown", "type": "nominal"},
-        },
-    }
-    return {"layer": [band, label]}
 
 
 def _row(day: date, series: ChartSeries, value: int) -> Spec:
     """Return one number; what a tooltip says of it is text already, so that no browser writes it in its own way."""
     return {
         "day": milliseconds(day),
-        "type": shown(series.title, _SERIES_TITLE_MAX),
+        "type": shown(series.title, SERIES_TITLE_MAX),
         "value": value,
         "on": tooltip_day(day),
         "shown": count_text(value),
     }
-
-
-def _tooltip(unit: str) -> list[Spec]:
-    return [
-        {"field": "on", "type": "nominal", "title": "Day"},
-        {"field": "type", "type": "nominal", "title": "Type"},
-        {"field": "shown", "type": "nominal", "title": shown(unit, _SERIES_TITLE_MAX)},
-    ]
 
 
 def _usage_description(chart: UsageChart) -> str:
@@ -399,22 +226,9 @@ def _usage_description(chart: UsageChart) -> str:
         return f"{head}. {chart.no_data}"
     span = f"{day_text(chart.days[0])} to {day_text(chart.days[-1])}"
     totals = "; ".join(
-        f"{shown(each.title, _SERIES_TITLE_MAX)} {count_text(each.total)}" for each in chart.series
+        f"{shown(each.title, SERIES_TITLE_MAX)} {count_text(each.total)}" for each in chart.series
     )
-    return f"{head}. {shown(chart.unit, _SERIES_TITLE_MAX)} by day, {span}, totals: {totals}."
-
-
-def _mau_description(chart: ActiveUsersChart) -> str:
-    head = ". ".join(filter(None, (shown(chart.title), shown(chart.subtitle))))
-    if not any(chart.values):
-        return f"{head}. {chart.no_data}"
-    parts = [f"{count_text(chart.values[-1])} until {day_text(chart.days[-1])}"]
-    if chart.package is not None:
-        parts.append(f"package {count_text(chart.package)}")
-    if chart.expected is not None:
-        low, high = map(count_text, chart.expected)
-        parts.append(f"expected {low} to {high} until {day_text(chart.month_end)}")
-    return f"{head}. {shown(chart.unit, _SERIES_TITLE_MAX)}: {'; '.join(parts)}."
+    return f"{head}. {shown(chart.unit, SERIES_TITLE_MAX)} by day, {span}, totals: {totals}."
 
 
 def _columns(width: int | None, titles: Sequence[str]) -> int | Spec:
@@ -434,7 +248,7 @@ def _legend_pixels(titles: Sequence[str], columns: int) -> float:
 
 
 def _fits_one_row(chart: UsageChart, series: Sequence[ChartSeries]) -> bool:
-    titles = [shown(each.title, _SERIES_TITLE_MAX) for each in series]
+    titles = [shown(each.title, SERIES_TITLE_MAX) for each in series]
     return chart.width is not None and _legend_pixels(titles, len(titles)) <= chart.width - _SIDES_PIXELS
 
 
@@ -450,17 +264,3 @@ def _line_looks(days: int) -> tuple[float, int]:
     if days <= 31:
         return 2.0, 34
     return (1.75, 14) if days <= 100 else (1.25, 4)
-
-
-def _check_days(days: Sequence[date]) -> None:
-    if len(days) > DAYS_MAX:
-        raise ValueError(f"a chart has at most {DAYS_MAX} days")
-    if any(after - before != timedelta(days=1) for before, after in pairwise(days)):
-        raise ValueError("the days of a chart follow each other")
-
-
-def _check_values(values: Sequence[int], count: int) -> None:
-    if len(values) != count:
-        raise ValueError("one value for each day")
-    if not all(0 <= value <= EXACT_MAX for value in values):
-        raise ValueError("counts from 0 to 2^53 - 1")

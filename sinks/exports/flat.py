@@ -5,7 +5,7 @@ Owns both shapes. They hold every value of the report under the names of ``schem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
@@ -42,14 +42,21 @@ def as_json(report: FinalReport) -> bytes:
 def as_csv(report: FinalReport) -> bytes:
     """Return every value on a line of its own (RFC 4180 with LF, UTF-8). An empty value = there is no price."""
     lines: list[tuple[str, ...]] = [CSV_COLUMNS]
-    lines += [
-        tuple(safe_text(cell) if isinstance(cell, str) else _text(cell) for cell in row)
-        for row in _rows(report)
-    ]
-    return "".join(",".join(map(quoted, line)) + "\n" for line in lines).encode()
+    lines += [tuple(map(cell_text, row)) for row in _rows(report)]
+    return csv_bytes(lines)
 
 
-def quoted(cell: str) -> str:
+def csv_bytes(lines: Iterable[Sequence[str]]) -> bytes:
+    """Return lines of cells as RFC 4180 with LF, UTF-8."""
+    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines).encode()
+
+
+def cell_text(value: object) -> str:
+    """Return a value as a cell of a csv: texts that no spreadsheet takes for a formula, the others as they are."""
+    return safe_text(value) if isinstance(value, str) else _text(value)
+
+
+def _quoted(cell: str) -> str:
     """Return a cell as RFC 4180 has it; Python's own writer leaves a lone CR bare where lines end in LF."""
     return f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.intersection(cell) else cell
 

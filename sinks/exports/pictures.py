@@ -63,7 +63,10 @@ def draw(spec: Mapping[str, object], picture_format: PictureFormat, scale: float
 
 @cache
 def javascript_bundle() -> bytes:
-    """Return the script that gives the page ``vegaEmbed``; takes seconds, once a process."""
+    """Return the script that gives the page ``window.vegaEmbed``; takes seconds, once a process.
+
+    It is a module (``<script type="module">``): as a plain script its many short names would be everybody's.
+    """
     import vl_convert  # noqa: PLC0415 - see above
 
     return vl_convert.javascript_bundle(_SNIPPET, VEGA_LITE_VERSION).encode()
