@@ -1,8 +1,8 @@
 """Charts as Vega-Lite specifications: the page draws the same one that files are drawn from.
 
 Owns what a chart of usage shows; that of active users is in ``sinks.exports.mau_chart``. All texts are data: they go
-into places that nothing parses. Letters beyond Latin, Greek and Cyrillic need a font of the machine (in files) or of the
-reader (in the page).
+into places that nothing parses. Letters beyond Latin, Greek and Cyrillic need a font of the machine (in files) or of
+the reader (in the page).
 """
 
 from __future__ import annotations
