@@ -27,6 +27,7 @@ SERIES_TITLE_MAX: Final = 40
 TITLE_CHARACTERS_MAX: Final = 160
 DAY_MS: Final = 86_400_000
 _TICK_PIXELS: Final = 62
+_SUBTITLE_LETTER_PIXELS: Final = 6.2
 _TICK_STEPS_DAYS: Final = (1, 2, 3, 7, 14)
 _TICK_STEPS_MONTHS: Final = (1, 2, 3, 6, 12, 24)
 _MONDAY: Final = date(1970, 1, 5)
@@ -151,7 +152,7 @@ def frame(title: str, subtitle: str, description: str, size: tuple[int | None, i
         # The size is that of the whole picture.
         "autosize": {"type": "fit", "contains": "padding"},
         "padding": 14,
-        "title": {"text": shown(title), "subtitle": shown(subtitle)},
+        "title": {"text": shown(title), "subtitle": _two_lines(shown(subtitle), width)},
         "config": _config(theme, width),
     }
 
@@ -177,6 +178,20 @@ def sentence(text: str, days: Sequence[date], width: int | None, theme: Theme) -
     return {"layer": [empty, words]}
 
 
+def _title_pixels(width: int) -> int:
+    """Return how long a title can be: it begins right of the axis."""
+    return max(120, width - 110)
+
+
+def _two_lines(text: str, width: int | None) -> list[str]:
+    """Return a text broken where the picture would cut it."""
+    letters = TITLE_CHARACTERS_MAX if width is None else int(_title_pixels(width) / _SUBTITLE_LETTER_PIXELS)
+    if len(text) <= letters or (place := text.rfind(" ", 0, letters + 1)) <= 0:
+        return [text]
+    # A dot that parts two facts is none at the end of a line.
+    return [text[:place].rstrip(" ·"), text[place:].lstrip(" ·")]
+
+
 def _config(theme: Theme, width: int | None) -> Spec:
     label: Spec = {
         "labelColor": theme.muted,
@@ -197,7 +212,7 @@ def _config(theme: Theme, width: int | None) -> Spec:
             "subtitleColor": theme.muted,
             "subtitleFontSize": 12,
             "subtitlePadding": 5,
-            "limit": {"expr": "width"} if width is None else max(120, width - 40),
+            "limit": {"expr": "width"} if width is None else _title_pixels(width),
         },
         "axis": {
             **label,

@@ -214,7 +214,7 @@ def test_texts_are_data(theme: ThemeName) -> None:
             places.append(path)
 
     walk(usage_chart(chart, theme), ())
-    assert {path[-1] for path in places} == {"text", "subtitle", "description", "type", "title", 0}
+    assert {path[-1] for path in places} == {"text", "description", "type", "title", 0}
     assert not any(each in ("expr", "signal", "filter", "calculate") for path in places for each in path)
 
 
@@ -250,6 +250,18 @@ def test_days_without_a_count_are_zero() -> None:
     """A series has a number for every day of the chart."""
     days = days_between(FIRST, FIRST + timedelta(days=3))
     assert series_of("free", "Free", days, {days[2]: 7}).values == (0, 0, 7, 0)
+
+
+def test_a_long_subtitle_has_two_lines() -> None:
+    """In a narrow picture it is broken between words instead of cut; no word is lost."""
+    text = "Acme · 2026-10-01 to 2026-10-31 · Europe/Berlin"
+    wide, narrow = (
+        usage_chart(chart_of({"utility": [1]}, subtitle=text, width=width), "light") for width in (900, 390)
+    )
+    assert isinstance(wide["title"], dict)
+    assert isinstance(narrow["title"], dict)
+    assert wide["title"]["subtitle"] == [text]
+    assert narrow["title"]["subtitle"] == ["Acme · 2026-10-01 to 2026-10-31", "Europe/Berlin"]
 
 
 def month_chart(**changed: Any) -> ActiveUsersChart:

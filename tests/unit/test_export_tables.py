@@ -12,7 +12,6 @@ import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openpyxl.utils.escape import unescape
 from openpyxl.workbook import Workbook
 
 from sinks.exports.tables import ExportFacts, Table, TableCell, TableColumn, TableKind, as_csv, as_xlsx
@@ -66,6 +65,11 @@ def workbook(made: bytes, *, values: bool = True) -> Workbook:
     return openpyxl.load_workbook(io.BytesIO(made), data_only=values)
 
 
+def as_read(text: str) -> str:
+    """Return a text as other programs read it; openpyxl leaves this one sign as the file has it."""
+    return text.replace("_x000D_", "\r")
+
+
 def in_workbook(cell: TableCell) -> object:
     """Return what a cell must be there."""
     if cell is None:
@@ -75,7 +79,7 @@ def in_workbook(cell: TableCell) -> object:
     if isinstance(cell, date):
         return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - files have no zones
     if isinstance(cell, int | Decimal):
-        return float(cell) if len(Decimal(cell).as_tuple().digits) <= 15 else f"{cell:f}"
+        return float(cell) if len(Decimal(cell).as_tuple().digits) <= 15 else f"{Decimal(cell):f}"
     return cell
 
 
@@ -120,13 +124,13 @@ def test_xlsx_reads_back(several: list[Table]) -> None:
     book, formulas = workbook(made), workbook(made, values=False)
     assert len(book.worksheets) == len(several) + 1
     for table, sheet, raw in zip(several, book.worksheets, formulas.worksheets, strict=False):
-        assert [unescape(str(cell.value or "")) for cell in sheet[1]] == [
+        assert [as_read(str(cell.value or "")) for cell in sheet[1]] == [
             column.heading for column in table.columns
         ]
         for number, row in enumerate(table.rows, 2):
             for place, cell in enumerate(row, 1):
                 read = sheet.cell(number, place).value or ""
-                assert (unescape(read) if isinstance(read, str) else read) == (in_workbook(cell) or ""), cell
+                assert (as_read(read) if isinstance(read, str) else read) == (in_workbook(cell) or ""), cell
                 assert raw.cell(number, place).data_type != "f"
                 assert raw.cell(number, place).hyperlink is None
 
