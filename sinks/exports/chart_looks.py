@@ -111,7 +111,7 @@ def ticks_of(days: Sequence[date], width: int | None) -> tuple[list[date], str]:
 
 
 def day_axis(days: Sequence[date], width: int | None) -> Spec:
-    """Return the encoding of days: a scale that spans them all, with labels below the middle of their bars."""
+    """Return the encoding of days, with labels below the middle of their bars."""
     chosen, label_format = ticks_of(days, width)
     return {
         "field": "day",
@@ -119,19 +119,37 @@ def day_axis(days: Sequence[date], width: int | None) -> Spec:
         # Local time would move every bar for whoever is west of Greenwich.
         "timeUnit": "utcyearmonthdate",
         "title": None,
-        "scale": {
-            "type": "utc",
-            "domain": [milliseconds(days[0]), milliseconds(days[-1] + timedelta(days=1))],
-            "nice": False,
-        },
+        "scale": {"type": "utc", "nice": False},
         "axis": {
-            "values": [milliseconds(day) + DAY_MS // 2 for day in chosen],
+            # Numbers would be read by a function that the page's interpreter understands otherwise.
+            "values": [
+                {"year": day.year, "month": day.month, "date": day.day, "hours": 12, "utc": True}
+                for day in chosen
+            ],
             "format": label_format,
             "labelOverlap": "parity",
             "labelSeparation": 6,
             "labelFlush": False,
             "labelBound": False,
         },
+    }
+
+
+def instant_axis(axis: Spec) -> Spec:
+    """Return the encoding of instants on the scale of days: what ends with a day takes up no further one."""
+    return {key: value for key, value in axis.items() if key != "timeUnit"}
+
+
+def day_span(days: Sequence[date], axis: Spec) -> Spec:
+    """Return invisible bars on the first and the last day, so that the scale spans all days.
+
+    Domains that are given as such end in expressions that the page's interpreter takes for empty data.
+    """
+    ends = [{"day": milliseconds(day), "value": 0} for day in (days[0], days[-1])]
+    return {
+        "data": {"values": ends},
+        "mark": {"type": "bar", "opacity": 0, "aria": False, "tooltip": None},
+        "encoding": {"x": axis, "y": {"value": 0}, "y2": {"value": 0}},
     }
 
 
@@ -170,12 +188,7 @@ def sentence(text: str, days: Sequence[date], width: int | None, theme: Theme) -
     }
     if not days:
         return {"layer": [words]}
-    empty: Spec = {
-        "data": {"values": [{"day": milliseconds(days[0])}]},
-        "mark": {"type": "rule", "opacity": 0},
-        "encoding": {"x": day_axis(days, width)},
-    }
-    return {"layer": [empty, words]}
+    return {"layer": [day_span(days, day_axis(days, width)), words]}
 
 
 def _title_pixels(width: int) -> int:

@@ -127,7 +127,7 @@ def test_a_chart_has_every_number_once(values: dict[str, list[int]], theme: Them
     if not any(map(any, values.values())):
         assert "Nothing was counted" in json.dumps(spec)
         return
-    if stacked:
+    if stacked and any(map(any, stacked.values())):
         bars = layer_of(spec, "bar")
         rows = bars["data"]["values"]
         start = datetime(2026, 10, 1, tzinfo=UTC).timestamp() * 1000
@@ -184,11 +184,16 @@ def test_at_most_twelve_days_are_labelled(count: int, first: date, width: int | 
 
 def test_the_scale_spans_all_days() -> None:
     """Days without numbers keep their room, the last one too."""
-    x = layer_of(usage_chart(chart_of({"utility": [1, 0, 0, 0]}), "light"), "bar")["encoding"]["x"]
-    domain = [datetime.fromtimestamp(each / 1000, UTC).date() for each in x["scale"]["domain"]]
-    assert domain == [FIRST, FIRST + timedelta(days=4)]
-    noon = [datetime.fromtimestamp(each / 1000, UTC).hour for each in x["axis"]["values"]]
-    assert noon == [12, 12, 12, 12], "labels stand below the middle of a bar"
+    spec = usage_chart(chart_of({"utility": [0, 1, 0, 0]}), "light")
+    ends = layers(spec)[0]["data"]["values"]
+    span = [datetime.fromtimestamp(each["day"] / 1000, UTC).date() for each in ends]
+    assert span == [FIRST, FIRST + timedelta(days=3)]
+    x = layer_of(spec, "bar")["encoding"]["x"]
+    labelled = x["axis"]["values"]
+    assert [each["date"] for each in labelled] == [1, 2, 3, 4]
+    assert all(each["hours"] == 12 and each["utc"] for each in labelled), (
+        "labels stand below the middle of a bar"
+    )
 
 
 HOSTILE = "</svg><evil>alert(1)</evil> {{x}} datum.y \x00\x1b\u202e\ud800 ' \" \\ " + "z" * 10_000
@@ -262,6 +267,24 @@ def test_a_long_subtitle_has_two_lines() -> None:
     assert isinstance(narrow["title"], dict)
     assert wide["title"]["subtitle"] == [text]
     assert narrow["title"]["subtitle"] == ["Acme · 2026-10-01 to 2026-10-31", "Europe/Berlin"]
+
+
+def numbers_in(part: object) -> set[object]:
+    """Return what axes and scales are told to begin, end or label with."""
+    if isinstance(part, dict):
+        found = [each for key in ("values", "domain") for each in _listed(part.get(key))]
+        return {type(each) for each in found}.union(*(numbers_in(each) for each in part.values()))
+    return set().union(*(numbers_in(each) for each in part)) if isinstance(part, list) else set()
+
+
+def _listed(part: object) -> list[object]:
+    return part if isinstance(part, list) else []
+
+
+def test_no_moment_is_given_as_a_bare_number() -> None:
+    """Scales and axes of days have dates by their parts: as numbers they draw nothing under the page's interpreter."""
+    for spec in (usage_chart(chart_of({"utility": [1], "free": [1]}), "light"),):
+        assert numbers_in(spec) <= {str, dict}
 
 
 def month_chart(**changed: Any) -> ActiveUsersChart:
