@@ -29,7 +29,7 @@ from dashboard.site import Site, Visit
 from dashboard.views import query_of
 from sinks.clickhouse.client import ClickHouseAway, ClickHouseRefused
 from sinks.clickhouse.reader import Unanswerable
-from sinks.exports.pool import ExportsBusy, ExportTooLong
+from sinks.exports.pool import ExportCrashed, ExportsBusy, ExportsClosed, ExportTooLong
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _TOLD_ERRORS: Final = (
@@ -42,6 +42,8 @@ _TOLD_ERRORS: Final = (
     WindowsUnavailable,
     ExportsBusy,
     ExportTooLong,
+    ExportCrashed,
+    ExportsClosed,
     Exception,
 )
 """Each by its own class: what is only known as an ``Exception`` also goes to the log of the server."""
@@ -165,4 +167,6 @@ def _refusal_of(error: Exception) -> Refusal:
         )
     if isinstance(error, ExportTooLong):
         return Refusal(503, "This export takes too long. Choose fewer days.")
+    if isinstance(error, (ExportCrashed, ExportsClosed)):
+        return Refusal(503, "This export could not be made. Try again.", {"Retry-After": "5"})
     return refusal_of(error)

@@ -26,7 +26,9 @@ from sinks.exports.pictures import MEDIA_TYPES, PictureFormat
 
 ThemeName = Literal["light", "dark"]
 FILE_FORMATS: Final[Mapping[PictureFormat, str]] = MEDIA_TYPES
-_FILE_WIDTH_PIXELS: Final = 900
+FILE_WIDTH_PIXELS: Final = 900
+_WIDTHS_PIXELS: Final = range(260, 1601)
+_WIDTH_STEP_PIXELS: Final = 10
 _NAMES_MAX: Final = 3
 
 
@@ -58,8 +60,21 @@ def theme_of(text: str) -> ThemeName:
     return "dark" if text == "dark" else "light"
 
 
+def width_of(text: str) -> int:
+    """Return a chart's width for its place in a page, in steps; what is no width is that of files."""
+    if not text.isdecimal() or len(text) > 5:
+        return FILE_WIDTH_PIXELS
+    width = min(max(int(text), _WIDTHS_PIXELS.start), _WIDTHS_PIXELS.stop - 1)
+    return width - width % _WIDTH_STEP_PIXELS
+
+
 def usage_chart_of(
-    summary: Summary, view: View, info: AccountInfo, theme: ThemeName, *, on_page: bool = False
+    summary: Summary,
+    view: View,
+    info: AccountInfo,
+    theme: ThemeName,
+    *,
+    width_pixels: int = FILE_WIDTH_PIXELS,
 ) -> Chart:
     """Return the trend of a summary: the types stacked by day, and what is free of them as a line.
 
@@ -68,7 +83,7 @@ def usage_chart_of(
         view: what they are about, for the title.
         info: of the account.
         theme: of the page; files are light unless asked otherwise.
-        on_page: as wide as its place in the page, instead of one width.
+        width_pixels: of the whole picture.
     """
     series = tuple(
         ChartSeries(key, TITLES[key], tuple(line.conversations.get(key, 0) for line in summary.days))
@@ -80,7 +95,7 @@ def usage_chart_of(
         days=tuple(line.day for line in summary.days),
         series=series,
         unit="Conversations",
-        width=None if on_page else _FILE_WIDTH_PIXELS,
+        width=width_pixels,
     )
     return Chart(usage_chart(chart, theme))
 
@@ -99,7 +114,7 @@ def _about(view: View, info: AccountInfo) -> str:
 
 
 def mau_chart_of(
-    growth: Growth, info: AccountInfo, month: date, theme: ThemeName, *, on_page: bool = False
+    growth: Growth, info: AccountInfo, month: date, theme: ThemeName, *, width_pixels: int = FILE_WIDTH_PIXELS
 ) -> Chart:
     """Return how the active users of a month grew, beside the package and what is to be expected."""
     package = growth.package
@@ -116,6 +131,6 @@ def mau_chart_of(
         month_end=last_day_of(month),
         package=None if package is None else package.limit,
         expected=expected,
-        width=None if on_page else _FILE_WIDTH_PIXELS,
+        width=width_pixels,
     )
     return Chart(mau_chart(chart, theme))

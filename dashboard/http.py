@@ -160,11 +160,15 @@ def tagged(request: Request, response: Response, *parts: str) -> Response:
     return response
 
 
-def attachment(content: bytes, media_type: str, file_name: str) -> Response:
-    """Return a file to save. The name is made of safe characters only, whatever accounts are called."""
-    safe = "".join(
+def safe_file_name(name: str) -> str:
+    """Return a file's name of plain characters only, whatever accounts are called."""
+    return "".join(
         character if character.isascii() and (character.isalnum() or character in "-_.") else "_"
-        for character in file_name
-    )
-    headers = {"Content-Disposition": f'attachment; filename="{safe}"'}
+        for character in name
+    )[:150]
+
+
+def attachment(content: bytes, media_type: str, file_name: str) -> Response:
+    """Return a file to save."""
+    headers = {"Content-Disposition": f'attachment; filename="{safe_file_name(file_name)}"'}
     return Response(content, headers=headers, media_type=media_type)

@@ -1,222 +1,329 @@
-"""Sends mail with files: checks whom it may go to, and tells what became of each address.
+"""E-mail out: who may be written to, how often, and one mail to a server that is trusted or gets nothing.
 
-Owns SMTP. Does not own what is sent, nor who may send it.
+Owns addresses, the shape of a mail, the conversation with the server, and how its faults are told. Does not own what is
+attached.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from email.headerregistry import Address
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.errors import MessageError
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, make_msgid
-from typing import Final
+from email.utils import make_msgid
+from math import ceil
+from typing import Final, Literal
 
 import aiosmtplib
+import idna
 
 from runtime.dashboard_tables import MailSettings
 
-_LOCAL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
+ADDRESS_CHARACTERS_MAX: Final = 254
+SUBJECT_CHARACTERS_MAX: Final = 200
+HOUR_SECONDS: Final = 3600.0
+_LOCAL_MAX: Final = 64
+_FAULTS_MAX: Final = 20
+_WHOLE_TIMEOUTS: Final = 6
+"""The whole conversation may take as long as this many answers."""
+# No quoted local parts, comments or names: whatever two programs could read differently.
+_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _DOMAIN: Final = re.compile(
-    r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
+    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
 )
-_HOUR_SECONDS: Final = 3600
-_SENDERS_MAX: Final = 10_000
+_FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\:\"]{1,150}")
+_MEDIA_TYPE: Final = re.compile(r"([a-z]+)/([a-z0-9.+-]+)")
+
+FaultKind = Literal[
+    "certificate", "connect", "encryption", "sign_in", "sender", "recipients", "content", "timeout", "server"
+]
 
 
-class MailFailed(RuntimeError):
-    """Nothing was sent; says why and what to do."""
+class AddressesRefused(ValueError):
+    """Nobody is written to: some addresses are none, or may not be written to."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__(
+            "; ".join(f"{address}: {reason}" if address else reason for address, reason in faults)
+        )
+        self.faults = tuple(faults)
+        """Address as given ("" = about all of them) and what is wrong with it."""
+
+
+class MailFault(RuntimeError):
+    """Nobody got the mail, or it is not known; the text says why and can be shown."""
+
+    def __init__(self, kind: FaultKind, text: str, refused: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.refused = dict(refused or {})
+        """Reason by address, where the server named them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that goes with a mail."""
+    """A file in a mail."""
 
     name: str
-    media_type: str
     content: bytes
+    media_type: str
+    """Such as ``image/png``."""
+
+    def __post_init__(self) -> None:
+        if not _FILE_NAME.fullmatch(self.name) or not _MEDIA_TYPE.fullmatch(self.media_type):
+            raise ValueError("an attachment has a plain file name and a media type")
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What is sent."""
+    """One mail."""
 
     to: tuple[str, ...]
-    """As ``check_recipients`` gives them."""
+    """As ``check_recipients`` returns them."""
     subject: str
     text: str
+    html: str = ""
     attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class MailOutcome:
-    """What the mail server said of each address."""
+    """What the server took over; whether it arrives, nobody can tell."""
 
     accepted: tuple[str, ...]
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str]
     """Reason by address."""
+    message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recipients:
-    """Addresses that were asked for."""
-
-    addresses: tuple[str, ...]
-    """Sound ones, each once, in their order."""
-    faults: tuple[str, ...]
-
-
-def check_recipients(asked: Sequence[str], settings: MailSettings) -> Recipients:
-    """Return the addresses, and every fault in them at once."""
-    addresses: dict[str, str] = {}
-    faults: list[str] = []
-    for text in asked:
-        address = _sound(text)
-        if address is None:
-            faults.append(f"{text[:80]!r} is no e-mail address")
-        elif not _is_allowed(address, settings):
-            faults.append(f"{address}: mail may only go to {', '.join(_domains(settings))}")
-        else:
-            addresses.setdefault(address.lower(), address)
-    if not asked:
-        faults.append("add or select at least one address")
-    if len(addresses) > settings.recipients_max:
-        faults.append(f"{len(addresses)} addresses: at most {settings.recipients_max} at a time")
-    return Recipients(tuple(addresses.values()), tuple(faults))
-
-
-def _sound(text: str) -> str | None:
-    """Return an address with its domain as the network writes it, or None. No names, no quotes, no routes."""
-    local, separator, domain = text.strip().rpartition("@")
-    try:
-        domain = domain.lower().encode("idna").decode("ascii")
-    except UnicodeError:
-        return None
-    is_sound = (
-        separator
-        and _LOCAL.fullmatch(local)
-        and not local.startswith(".")
-        and not local.endswith(".")
-        and ".." not in local
-        and _DOMAIN.fullmatch(domain)
-    )
-    return f"{local}@{domain}" if is_sound else None
-
-
-def _domains(settings: MailSettings) -> tuple[str, ...]:
-    return settings.allowed_domains or (settings.sender.rpartition("@")[2].lower(),)
-
-
-def _is_allowed(address: str, settings: MailSettings) -> bool:
-    domains = _domains(settings)
-    return "*" in domains or address.rpartition("@")[2] in domains
-
-
-async def send(mail: Mail, settings: MailSettings, sent_at: datetime) -> MailOutcome:
-    """Send a mail, dated ``sent_at`` (UTC); return once the server has taken it for at least one address.
+def checked_address(address: str) -> str:
+    """Return one address with its domain in ASCII and small letters.
 
     Raises:
-        MailFailed: it was taken for none.
+        ValueError: it is not exactly one plain address; says why.
     """
-    message = _message(mail, settings, sent_at)
+    if not address.isprintable() or any(each.isspace() for each in address):
+        raise ValueError("an address has no spaces or line ends")
+    local, at, domain = address.rpartition("@")
+    if not at or "@" in local:
+        raise ValueError("an address is NAME@DOMAIN")
+    if not _LOCAL.fullmatch(local) or len(local) > _LOCAL_MAX:
+        raise ValueError("before the @, letters, digits and signs of ASCII only, at most 64")
     try:
-        refused, _ = await aiosmtplib.send(
-            message,
-            sender=settings.sender,
-            recipients=list(mail.to),
-            hostname=settings.host,
-            port=settings.port,
-            username=settings.username or None,
-            password=settings.password.get_secret_value() or None,
-            use_tls=settings.security == "tls",
-            # True fails where the server does not offer it; never "if it does".
-            start_tls=settings.security == "starttls",
-            tls_context=_tls_context(settings),
-            timeout=settings.timeout_seconds,
+        plain = domain if domain.isascii() else idna.encode(domain, uts46=True, std3_rules=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        raise ValueError("this is no domain") from None
+    if not _DOMAIN.fullmatch(plain.lower()) or len(local) + 1 + len(plain) > ADDRESS_CHARACTERS_MAX:
+        raise ValueError("this is no domain")
+    return f"{local}@{plain.lower()}"
+
+
+def check_recipients(
+    addresses: Sequence[str], allowed_domains: Sequence[str], recipients_max: int, sender: str
+) -> tuple[str, ...]:
+    """Return the addresses to write to, each once.
+
+    No allowed domains = that of the sender only; ``*`` = any. A domain's subdomains are other domains.
+
+    Raises:
+        AddressesRefused: with all that is wrong (of many faults, the first ones).
+    """
+    allowed = set(allowed_domains) or {sender.rpartition("@")[2].lower()}
+    checked: dict[str, str] = {}
+    faults: list[tuple[str, str]] = []
+    for address in addresses:
+        try:
+            plain = checked_address(address)
+        except ValueError as fault:
+            faults.append((address[: ADDRESS_CHARACTERS_MAX + 1], str(fault)))
+            continue
+        domain = plain.rpartition("@")[2]
+        if "*" not in allowed and domain not in allowed:
+            faults.append((address, f"{domain} is no domain that may be written to"))
+        # Most servers do not tell big letters from small ones, and nobody wants the same mail twice.
+        checked.setdefault(plain.lower(), plain)
+    if not addresses:
+        faults.append(("", "no address"))
+    if len(checked) > recipients_max:
+        faults.append(("", f"{len(checked)} addresses, at most {recipients_max} are allowed"))
+    if faults:
+        raise AddressesRefused(
+            faults[-1:] + faults[: _FAULTS_MAX - 1] if len(faults) > _FAULTS_MAX else faults
         )
-    except aiosmtplib.SMTPRecipientsRefused as error:
-        reasons = "; ".join(f"{each.recipient}: {each.code} {each.message}" for each in error.recipients)
-        raise MailFailed(f"The mail server refused every address: {reasons}") from error
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise MailFailed(_explained(error, settings)) from error
-    reasons_by_address = {address: f"{code} {text}".strip() for address, (code, text) in refused.items()}
-    accepted = tuple(address for address in mail.to if address not in reasons_by_address)
-    return MailOutcome(accepted, reasons_by_address)
+    return tuple(checked.values())
 
 
-def _tls_context(settings: MailSettings) -> ssl.SSLContext | None:
-    if settings.security == "none":
-        return None
-    return ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+async def send(mail: Mail, server: MailSettings) -> MailOutcome:
+    """Hand a mail over to the server.
 
+    With ``starttls``, a server that does not offer it gets neither password nor mail.
 
-def _explained(error: Exception, settings: MailSettings) -> str:
-    """Return what a person can do about a failure."""
-    where = f"the mail server {settings.host} port {settings.port}"
-    certificate = _certificate_fault(error)
-    if certificate is not None:
-        return f"The certificate of {where} is not trusted ({certificate}); dashboard.mail.ca_file names its authority."
-    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        return (
-            f"Our sign-in was refused by {where} ({error.code}); check dashboard.mail.username and password."
-        )
-    if isinstance(error, (aiosmtplib.SMTPTimeoutError, TimeoutError)):
-        return f"No answer from {where} within {settings.timeout_seconds:g} s. It may have taken the mail or not."
-    if isinstance(error, (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected)):
-        return f"The connection to {where} failed: {error}"
-    if isinstance(error, aiosmtplib.SMTPException):
-        return f"The mail was not taken by {where}: {error}"
-    return f"The connection to {where} failed: {error}"
-
-
-def _certificate_fault(error: BaseException | None) -> str | None:
-    """Return what is wrong with the server's certificate, wherever the library has put it."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return None
+    Raises:
+        MailFault: nobody gets it; of kind ``timeout`` after the content was sent, it is not known.
+    """
+    message = _message(mail, server.sender)
+    try:
+        with _told_faults(server):
+            async with asyncio.timeout(server.timeout_seconds * _WHOLE_TIMEOUTS):
+                refused, _ = await aiosmtplib.send(
+                    message,
+                    sender=server.sender,
+                    recipients=list(mail.to),
+                    hostname=server.host,
+                    port=server.port,
+                    # Its default asks the name service for our own name, and waits for it.
+                    local_hostname=server.sender.rpartition("@")[2],
+                    use_tls=server.security == "tls",
+                    start_tls=server.security == "starttls",
+                    tls_context=None if server.security == "none" else _trust(server),
+                    username=server.username or None,
+                    password=server.password.get_secret_value() or None,
+                    timeout=server.timeout_seconds,
+                )
+    except aiosmtplib.SMTPRecipientsRefused as fault:
+        reasons = {each.recipient: _reply(each.code, each.message) for each in fault.recipients}
+        raise MailFault(
+            "recipients", "the mail server takes no mail for any of the addresses", reasons
+        ) from fault
+    reasons = {address: _reply(code, text) for address, (code, text) in refused.items()}
+    accepted = tuple(address for address in mail.to if address not in reasons)
+    return MailOutcome(accepted, reasons, str(message["Message-ID"]))
 
 
 class MailBudget:
-    """How many mails each user may send within an hour. Pure: the time is an argument."""
+    """How many mails each user may send in any hour; bounded in memory, told the time."""
 
-    def __init__(self, per_hour_max: int) -> None:
-        """Take the limit."""
-        self._per_hour_max = per_hour_max
-        self._sent: OrderedDict[str, deque[int]] = OrderedDict()
+    def __init__(self, per_hour: int, *, users_max: int = 10_000) -> None:
+        self._per_hour = per_hour
+        self._users_max = users_max
+        self._sent: OrderedDict[str, deque[float]] = OrderedDict()
+        """Moments of the last hour by user, the user who sent last at the end."""
 
-    def take(self, user: str, now_seconds: int) -> bool:
-        """Count one mail; False = the hour's are used up, and it is not counted."""
-        sent = self._sent.pop(user, deque())
-        while sent and now_seconds - sent[0] >= _HOUR_SECONDS:
-            sent.popleft()
-        self._sent[user] = sent
-        while len(self._sent) > _SENDERS_MAX:
+    def take(self, user: str, now_seconds: float) -> int:
+        """Count a mail and return 0, or count nothing and return the seconds after which there is room again."""
+        horizon = now_seconds - HOUR_SECONDS
+        while self._sent and next(iter(self._sent.values()))[-1] <= horizon:
             self._sent.popitem(last=False)
-        if len(sent) >= self._per_hour_max:
-            return False
-        sent.append(now_seconds)
-        return True
+        moments = self._sent.get(user)
+        if moments is None:
+            if len(self._sent) >= self._users_max:
+                # Forgetting somebody would give them a new hour.
+                return _seconds_until(next(iter(self._sent.values()))[-1], horizon)
+            moments = self._sent[user] = deque()
+        while moments and moments[0] <= horizon:
+            moments.popleft()
+        if len(moments) >= self._per_hour:
+            return _seconds_until(moments[0], horizon)
+        moments.append(now_seconds)
+        self._sent.move_to_end(user)
+        return 0
 
 
-def _message(mail: Mail, settings: MailSettings, sent_at: datetime) -> EmailMessage:
+def _seconds_until(moment: float, horizon: float) -> int:
+    return max(1, ceil(moment - horizon))
+
+
+def _message(mail: Mail, sender: str) -> EmailMessage:
+    """Return the mail as it is sent; texts from outside stay within their header."""
     message = EmailMessage(policy=SMTP)
-    local, _, domain = settings.sender.rpartition("@")
-    message["From"] = Address("convometer", local, domain)
-    # Nobody learns from it who else has it.
-    message["To"] = Address("convometer", local, domain)
-    message["Subject"] = " ".join(mail.subject.split())
-    message["Date"] = format_datetime(sent_at)
-    message["Message-ID"] = make_msgid(domain=domain)
+    message["From"] = sender
+    message["To"] = ", ".join(mail.to)
+    message["Subject"] = _one_line(mail.subject, SUBJECT_CHARACTERS_MAX)
+    message["Date"] = datetime.now(UTC)
+    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+    # No automatic answers to an automatic mail.
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(mail.text)
+    message["X-Auto-Response-Suppress"] = "All"
+    message.set_content(_lines(mail.text))
+    if mail.html:
+        message.add_alternative(_lines(mail.html), subtype="html")
     for attachment in mail.attachments:
-        kind, _, subtype = attachment.media_type.partition("/")
-        message.add_attachment(attachment.content, maintype=kind, subtype=subtype, filename=attachment.name)
+        main, _, sub = attachment.media_type.partition("/")
+        message.add_attachment(attachment.content, maintype=main, subtype=sub, filename=attachment.name)
     return message
+
+
+def _one_line(text: str, characters_max: int) -> str:
+    clean = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return clean if len(clean) <= characters_max else clean[: characters_max - 1] + "…"
+
+
+def _lines(text: str) -> str:
+    """Return a text with line ends of one kind: a lone CR means different things to different servers."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _trust(server: MailSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+    except OSError as fault:
+        text = f"the file of trusted authorities cannot be read: {server.ca_file}"
+        raise MailFault("certificate", text) from fault
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@contextmanager
+def _told_faults(server: MailSettings) -> Iterator[None]:
+    """Turn what can go wrong on the way into what a user can be told."""
+    name = f"the mail server {server.host}:{server.port}"
+    try:
+        yield
+    except (MailFault, aiosmtplib.SMTPRecipientsRefused):
+        raise
+    except MessageError as fault:
+        raise MailFault("content", "the mail cannot be written as one") from fault
+    except (aiosmtplib.SMTPException, OSError, ValueError) as fault:
+        causes = [fault, *_causes(fault)]
+        raise _fault_of(fault, causes, name) from fault
+
+
+def _causes(fault: BaseException) -> Iterator[BaseException]:
+    while (cause := fault.__cause__ or fault.__context__) is not None:
+        yield cause
+        fault = cause
+
+
+_FAULTS: Final[tuple[tuple[type[Exception], str, FaultKind, str], ...]] = (
+    (aiosmtplib.SMTPConnectTimeoutError, "", "connect", "{name} cannot be reached: no answer in time"),
+    (TimeoutError, "", "timeout", "{name} did not answer in time; whether the mail was taken is not known"),
+    (aiosmtplib.SMTPAuthenticationError, "", "sign_in", "{name} refused the sign-in: {reply}"),
+    (aiosmtplib.SMTPSenderRefused, "", "sender", "{name} refused the sender: {reply}"),
+    (aiosmtplib.SMTPDataError, "", "content", "{name} refused the mail: {reply}"),
+    (aiosmtplib.SMTPResponseException, "", "server", "{name} answered {reply}"),
+    (ConnectionError, "", "connect", "{name} cannot be reached, or ended the connection"),
+    (ssl.SSLError, "", "encryption", "{name} and this side agree on no encryption"),
+    (
+        aiosmtplib.SMTPException,
+        "STARTTLS",
+        "encryption",
+        "{name} does not offer STARTTLS, so nothing was sent to it",
+    ),
+    (aiosmtplib.SMTPException, "AUTH", "sign_in", "{name} offers no sign-in that is known here"),
+    (OSError, "", "connect", "{name} cannot be reached"),
+)
+"""Type, a word of its text, and what is told. The first that fits; types before their bases."""
+
+
+def _fault_of(fault: Exception, causes: Sequence[BaseException], name: str) -> MailFault:
+    if found := next((each for each in causes if isinstance(each, ssl.SSLCertVerificationError)), None):
+        return MailFault("certificate", f"the certificate of {name} is not trusted: {found.verify_message}")
+    reply = ""
+    if isinstance(fault, aiosmtplib.SMTPResponseException):
+        reply = _reply(fault.code, fault.message)
+    for kind_of_fault, word, kind, text in _FAULTS:
+        if isinstance(fault, kind_of_fault) and word in str(fault):
+            return MailFault(kind, text.format(name=name, reply=reply))
+    return MailFault("server", f"{name} and this side did not understand each other")
+
+
+def _reply(code: int, text: str) -> str:
+    """Return a server's answer as one line; what it says comes from outside."""
+    return f"{code} {_one_line(text, SUBJECT_CHARACTERS_MAX)}".strip()

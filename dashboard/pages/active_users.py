@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from dashboard.asking import ask_active_days, ask_freshness, ask_limits, ask_rows
-from dashboard.charts import FILE_FORMATS, mau_chart_of, picture_format, theme_of
+from dashboard.charts import FILE_FORMATS, mau_chart_of, picture_format, theme_of, width_of
 from dashboard.growth import Growth, grown
 from dashboard.http import Refusal, attachment, tagged
 from dashboard.pages.money import months_of
@@ -119,8 +119,9 @@ async def active_users_chart(visit: Visit) -> Response:
     info, month, numbers = await _asked(visit)
     growth = await growth_of(visit, info, month, chart_number(numbers))
     file_format = visit.request.path_params["format"]
+    width = width_of(visit.request.query_params.get("width", "") if file_format == "json" else "")
     theme = theme_of(visit.request.query_params.get("theme", ""))
-    chart = mau_chart_of(growth, info, month, theme, on_page=file_format == "json")
+    chart = mau_chart_of(growth, info, month, theme, width_pixels=width)
     version = await visit.site.cache.version()
     if file_format == "json":
         return tagged(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from starlette.responses import Response
 
 from dashboard.asking import ask_freshness, ask_rows, ask_summary
-from dashboard.charts import FILE_FORMATS, picture_format, theme_of, usage_chart_of
+from dashboard.charts import FILE_FORMATS, picture_format, theme_of, usage_chart_of, width_of
 from dashboard.formats import country_name
 from dashboard.http import Refusal, attachment, tagged
 from dashboard.periods import TITLES as DURATIONS
@@ -74,8 +74,9 @@ async def chart_json(visit: Visit) -> Response:
     """Return the chart as the page draws it."""
     view, info = await sound_view(visit)
     theme = theme_of(visit.request.query_params.get("theme", ""))
+    width = width_of(visit.request.query_params.get("width", ""))
     summary = await ask_summary(visit, view)
-    content = usage_chart_of(summary, view, info, theme, on_page=True).as_json()
+    content = usage_chart_of(summary, view, info, theme, width_pixels=width).as_json()
     response = Response(content, media_type="application/json")
     return tagged(visit.request, response, await visit.site.cache.version(), str(view.period))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from dashboard.asking import ask_freshness, ask_summary
-from dashboard.http import Refusal
+from dashboard.formats import age_text
+from dashboard.http import Refusal, safe_file_name
 from dashboard.pages.overview import file_stem, sound_view, usage_csv
 from dashboard.ports import AccountInfo
 from dashboard.site import Visit
 from dashboard.tables import fact_lines, facts_of
 from dashboard.views import View
-from sinks.mail import Attachment, Mail, MailFailed, MailOutcome, check_recipients, send
+from sinks.mail import AddressesRefused, Attachment, Mail, MailFault, MailOutcome, check_recipients, send
 
 _BETWEEN_ADDRESSES = re.compile(r"[\s,;]+")
 
@@ -46,22 +48,37 @@ async def send_report(visit: Visit) -> Response:
     settings = visit.site.settings().dashboard.mail
     if not settings.host:
         raise Refusal(409, "Sending by e-mail is not set up: the settings name no mail server.")
-    checked = check_recipients(addresses, settings)
-    faults = list(checked.faults)
-    if not faults and not visit.site.mail_budget.take(visit.principal.name, visit.site.clock.now_seconds()):
-        faults = [f"{settings.mails_per_hour_max} mails were sent within an hour; try again later"]
-    if faults:
+    try:
+        to = check_recipients(addresses, settings.allowed_domains, settings.recipients_max, settings.sender)
+        _take_budget(visit)
+    except AddressesRefused as refused:
+        faults = [f"{address}: {reason}" if address else reason for address, reason in refused.faults]
         return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=400)
     try:
-        mail = await _mail(visit, view, info, checked.addresses)
-        outcome = await send(mail, settings, visit.site.now())
-    except MailFailed as failed:
-        visit.note("email_failed", view.account, f"{', '.join(checked.addresses)}: {failed}")
-        return await _pane(visit, view, info, _Filled(typed, chosen, [str(failed)]), status=502)
-    refused = ", ".join(outcome.refused) or "none"
-    visit.note("email", view.account, f"{view.query()} to {', '.join(outcome.accepted)}; refused: {refused}")
+        outcome = await send(await _mail(visit, view, info, to), settings)
+    except MailFault as fault:
+        visit.note("email_failed", view.account, f"{', '.join(to)}: {fault.kind}")
+        faults = [str(fault), *(f"{address}: {reason}" for address, reason in fault.refused.items())]
+        return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=502)
+    left_out = ", ".join(outcome.refused) or "none"
+    visit.note("email", view.account, f"{view.query()} to {', '.join(outcome.accepted)}; refused: {left_out}")
     visit.site.recipients.used(visit.principal.name, outcome.accepted, visit.site.clock.now_seconds())
     return await _pane(visit, view, info, _Filled(outcome=outcome))
+
+
+def _take_budget(visit: Visit) -> None:
+    """Count one mail of this visitor.
+
+    Raises:
+        Refusal: 429, the hour's are used up.
+    """
+    wait_seconds = visit.site.mail_budget.take(visit.principal.name, visit.site.clock.now_seconds())
+    if wait_seconds:
+        raise Refusal(
+            429,
+            f"You have sent as many mails within an hour as you may. Try again in {age_text(wait_seconds)}.",
+            {"Retry-After": str(math.ceil(wait_seconds))},
+        )
 
 
 async def _mail(visit: Visit, view: View, info: AccountInfo, addresses: tuple[str, ...]) -> Mail:
@@ -78,7 +95,9 @@ async def _mail(visit: Visit, view: View, info: AccountInfo, addresses: tuple[st
         to=addresses,
         subject=f"WhatsApp usage of {info.title}, {view.days_text}",
         text="\n".join(lines),
-        attachments=(Attachment(f"{file_stem(view, info)}.csv", "text/csv", usage_csv(summary)),),
+        attachments=(
+            Attachment(safe_file_name(f"{file_stem(view, info)}.csv"), usage_csv(summary), "text/csv"),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ let views = [];
 
 async function drawChart(element) {
   const theme = darkness.matches ? "dark" : "light";
-  const response = await fetch(`${element.dataset.spec}&theme=${theme}`);
+  const response = await fetch(`${element.dataset.spec}&theme=${theme}&width=${Math.floor(element.clientWidth)}`);
   if (!response.ok) throw new Error(`the chart: ${response.status}`);
   const spec = await response.json();
   const result = await window.vegaEmbed(element, spec, {
@@ -18,6 +18,7 @@ async function drawChart(element) {
   });
   views.push(result);
   element.dataset.drawn = theme;
+  element.dataset.width = element.clientWidth;
 }
 
 async function drawCharts() {
@@ -163,6 +164,15 @@ addEventListener("keydown", (event) => {
 
 addEventListener("popstate", () => {
   if (document.querySelector("[data-page]")) show(location.href, false);
+});
+
+let resizing = 0;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(() => {
+    const charts = [...document.querySelectorAll("[data-chart]")];
+    if (charts.some((element) => Math.abs(element.clientWidth - element.dataset.width) > 10)) drawCharts();
+  }, 200);
 });
 
 darkness.addEventListener("change", drawCharts);

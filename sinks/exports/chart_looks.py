@@ -27,6 +27,7 @@ SERIES_TITLE_MAX: Final = 40
 TITLE_CHARACTERS_MAX: Final = 160
 DAY_MS: Final = 86_400_000
 _TICK_PIXELS: Final = 62
+_SUBTITLE_LETTER_PIXELS: Final = 6.2
 _TICK_STEPS_DAYS: Final = (1, 2, 3, 7, 14)
 _TICK_STEPS_MONTHS: Final = (1, 2, 3, 6, 12, 24)
 _MONDAY: Final = date(1970, 1, 5)
@@ -94,11 +95,6 @@ def milliseconds(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
-def instant(day: date, hours: int = 0) -> Spec:
-    """Return an instant for scales and axes, which take no milliseconds: the page's interpreter would misread them."""
-    return {"year": day.year, "month": day.month, "date": day.day, "hours": hours, "utc": True}
-
-
 def ticks_of(days: Sequence[date], width: int | None) -> tuple[list[date], str]:
     """Return the days that are labelled, 12 at most, and the format of the labels."""
     room = TICKS_MAX if width is None else max(2, min(TICKS_MAX, width // _TICK_PIXELS))
@@ -115,7 +111,7 @@ def ticks_of(days: Sequence[date], width: int | None) -> tuple[list[date], str]:
 
 
 def day_axis(days: Sequence[date], width: int | None) -> Spec:
-    """Return the encoding of days: a scale that spans them all, with labels below the middle of their bars."""
+    """Return the encoding of days, with labels below the middle of their bars."""
     chosen, label_format = ticks_of(days, width)
     return {
         "field": "day",
@@ -123,19 +119,37 @@ def day_axis(days: Sequence[date], width: int | None) -> Spec:
         # Local time would move every bar for whoever is west of Greenwich.
         "timeUnit": "utcyearmonthdate",
         "title": None,
-        "scale": {
-            "type": "utc",
-            "domain": [instant(days[0]), instant(days[-1] + timedelta(days=1))],
-            "nice": False,
-        },
+        "scale": {"type": "utc", "nice": False},
         "axis": {
-            "values": [instant(day, hours=12) for day in chosen],
+            # Numbers would be read by a function that the page's interpreter understands otherwise.
+            "values": [
+                {"year": day.year, "month": day.month, "date": day.day, "hours": 12, "utc": True}
+                for day in chosen
+            ],
             "format": label_format,
             "labelOverlap": "parity",
             "labelSeparation": 6,
             "labelFlush": False,
             "labelBound": False,
         },
+    }
+
+
+def instant_axis(axis: Spec) -> Spec:
+    """Return the encoding of instants on the scale of days: what ends with a day takes up no further one."""
+    return {key: value for key, value in axis.items() if key != "timeUnit"}
+
+
+def day_span(days: Sequence[date], axis: Spec) -> Spec:
+    """Return invisible bars on the first and the last day, so that the scale spans all days.
+
+    Domains that are given as such end in expressions that the page's interpreter takes for empty data.
+    """
+    ends = [{"day": milliseconds(day), "value": 0} for day in (days[0], days[-1])]
+    return {
+        "data": {"values": ends},
+        "mark": {"type": "bar", "opacity": 0, "aria": False, "tooltip": None},
+        "encoding": {"x": axis, "y": {"value": 0}, "y2": {"value": 0}},
     }
 
 
@@ -156,7 +170,7 @@ def frame(title: str, subtitle: str, description: str, size: tuple[int | None, i
         # The size is that of the whole picture.
         "autosize": {"type": "fit", "contains": "padding"},
         "padding": 14,
-        "title": {"text": shown(title), "subtitle": shown(subtitle)},
+        "title": {"text": shown(title), "subtitle": _two_lines(shown(subtitle), width)},
         "config": _config(theme, width),
     }
 
@@ -174,12 +188,21 @@ def sentence(text: str, days: Sequence[date], width: int | None, theme: Theme) -
     }
     if not days:
         return {"layer": [words]}
-    empty: Spec = {
-        "data": {"values": [{"day": milliseconds(days[0])}]},
-        "mark": {"type": "rule", "opacity": 0},
-        "encoding": {"x": day_axis(days, width)},
-    }
-    return {"layer": [empty, words]}
+    return {"layer": [day_span(days, day_axis(days, width)), words]}
+
+
+def _title_pixels(width: int) -> int:
+    """Return how long a title can be: it begins right of the axis."""
+    return max(120, width - 110)
+
+
+def _two_lines(text: str, width: int | None) -> list[str]:
+    """Return a text broken where the picture would cut it."""
+    letters = TITLE_CHARACTERS_MAX if width is None else int(_title_pixels(width) / _SUBTITLE_LETTER_PIXELS)
+    if len(text) <= letters or (place := text.rfind(" ", 0, letters + 1)) <= 0:
+        return [text]
+    # A dot that parts two facts is none at the end of a line.
+    return [text[:place].rstrip(" ·"), text[place:].lstrip(" ·")]
 
 
 def _config(theme: Theme, width: int | None) -> Spec:
@@ -202,7 +225,7 @@ def _config(theme: Theme, width: int | None) -> Spec:
             "subtitleColor": theme.muted,
             "subtitleFontSize": 12,
             "subtitlePadding": 5,
-            "limit": {"expr": "width"} if width is None else max(120, width - 40),
+            "limit": {"expr": "width"} if width is None else _title_pixels(width),
         },
         "axis": {
             **label,

@@ -1,8 +1,8 @@
 """Charts as Vega-Lite specifications: the page draws the same one that files are drawn from.
 
 Owns what a chart of usage shows; that of active users is in ``sinks.exports.mau_chart``. All texts are data: they go
-into places that nothing parses. Letters beyond Latin, Greek and Cyrillic need a font of the machine (in files) or of the
-reader (in the page).
+into places that nothing parses. Letters beyond Latin, Greek and Cyrillic need a font of the machine (in files) or of
+the reader (in the page).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sinks.exports.chart_looks import (
     count_axis,
     count_text,
     day_axis,
+    day_span,
     day_text,
     frame,
     milliseconds,
@@ -39,6 +40,7 @@ _GAPS_DAYS_MAX: Final = 62
 _NAMED_BARS_DAYS_MAX: Final = 31
 _LEGEND_LETTER_PIXELS: Final = 6.7
 _LEGEND_ENTRY_PIXELS: Final = 32
+_NARROW_PIXELS: Final = 360
 _SIDES_PIXELS: Final = 70
 """Padding and axis beside a chart."""
 
@@ -72,7 +74,7 @@ class UsageChart:
     subtitle: str = ""
     """Account, range, time zone."""
     width: int | None = 900
-    """Of the whole picture, pixels; None = as its element in the page."""
+    """Of the whole picture, pixels; None = as its element in the page, with a legend for narrow ones."""
     height: int = 380
     no_data: str = "Nothing was counted in this range."
 
@@ -116,7 +118,7 @@ def usage_chart(chart: UsageChart, theme: ThemeName) -> Spec:
         "axis": count_axis(chart.unit, top),
         "scale": scale,
     }
-    layers: list[Spec] = []
+    layers: list[Spec] = [day_span(chart.days, axis)]
     if stacked:
         layers.append(_bars(chart, stacked, axis, count, colours))
     for each in lines:
@@ -231,14 +233,12 @@ def _usage_description(chart: UsageChart) -> str:
     return f"{head}. {shown(chart.unit, SERIES_TITLE_MAX)} by day, {span}, totals: {totals}."
 
 
-def _columns(width: int | None, titles: Sequence[str]) -> int | Spec:
+def _columns(width: int | None, titles: Sequence[str]) -> int:
     """Return how many entries of the legend stand in a row, so that none is cut."""
-    needed = {columns: _legend_pixels(titles, columns) for columns in range(len(titles), 1, -1)}
-    if width is not None:
-        return next((columns for columns, pixels in needed.items() if pixels <= width - _SIDES_PIXELS), 1)
-    # The page's element tells; ``width`` is that of the chart within its axes.
-    choices = "".join(f"width >= {pixels:.0f} ? {columns} : " for columns, pixels in needed.items())
-    return {"expr": f"{choices}1"}
+    # A legend that follows the width of the page's element would push the title out: so it fits a telephone.
+    room = (width or _NARROW_PIXELS) - _SIDES_PIXELS
+    choices = range(len(titles), 1, -1)
+    return next((columns for columns in choices if _legend_pixels(titles, columns) <= room), 1)
 
 
 def _legend_pixels(titles: Sequence[str], columns: int) -> float:

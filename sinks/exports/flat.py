@@ -48,7 +48,8 @@ def as_csv(report: FinalReport) -> bytes:
 
 def csv_bytes(lines: Iterable[Sequence[str]]) -> bytes:
     """Return lines of cells as RFC 4180 with LF, UTF-8."""
-    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines).encode()
+    # A bare empty line is no record to most readers, and one with an empty cell to none.
+    return "".join((",".join(map(_quoted, line)) or '""') + "\n" for line in lines).encode()
 
 
 def cell_text(value: object) -> str:

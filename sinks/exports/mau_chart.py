@@ -24,9 +24,11 @@ from sinks.exports.chart_looks import (
     count_axis,
     count_text,
     day_axis,
+    day_span,
     day_text,
     days_between,
     frame,
+    instant_axis,
     milliseconds,
     sentence,
     shown,
@@ -88,7 +90,9 @@ def mau_chart(chart: ActiveUsersChart, theme: ThemeName) -> Spec:
         "scale": {"domain": [0, top * 1.12], "nice": False},
     }
     axis = day_axis(month, chart.width)
-    layers = [_expected_band(chart, axis, count, colours)] if chart.expected is not None else []
+    layers = [day_span(month, axis)]
+    if chart.expected is not None:
+        layers.append(_expected_band(chart, axis, count, colours))
     layers += _steps(chart, axis, count)
     if chart.package is not None:
         layers += _package_rule(chart.package, count, colours)
@@ -117,7 +121,7 @@ def _steps(chart: ActiveUsersChart, axis: Spec, count: Spec) -> list[Spec]:
         "line": {"color": ACTIVE_USERS_COLOUR, "strokeWidth": 2.5, "interpolate": "step-after"},
         "aria": False,
     }
-    place: Spec = {"x": axis | {"bandPosition": 0}, "y": count}
+    place: Spec = {"x": instant_axis(axis), "y": count}
     return [
         {"data": {"values": [*rows, end]}, "mark": area, "encoding": place},
         {
@@ -167,7 +171,7 @@ def _expected_band(chart: ActiveUsersChart, axis: Spec, count: Spec, theme: Them
         {"day": last, "value": chart.values[-1], "high": chart.values[-1]},
         {"day": end, "value": low, "high": high},
     ]
-    place: Spec = {"x": axis | {"bandPosition": 0}, "y": count}
+    place: Spec = {"x": instant_axis(axis), "y": count}
     band: Spec = {
         "data": {"values": rows},
         "mark": {"type": "area", "color": theme.muted, "opacity": 0.35, "aria": False},

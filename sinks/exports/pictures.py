@@ -36,9 +36,9 @@ _JPEG_QUALITY: Final = 92
 
 
 def draw(spec: Mapping[str, object], picture_format: PictureFormat, scale: float = 2.0) -> bytes:
-    """Return a chart as a file; the same specification gives the same bytes, and nothing is ever loaded for it.
+    """Return a chart as a file; nothing is ever loaded for it. ``scale`` is for pixels: png and jpeg.
 
-    ``scale`` is for pixels: png and jpeg.
+    The same specification gives the same bytes; of a pdf the same page, as its fonts stand in any order.
 
     Raises:
         ValueError: the specification is none, or holds an address.
