@@ -28,6 +28,7 @@ from sinks.clickhouse.client import ClientPool, open_client
 from streams.kafka.installation import read_installation
 from streams.kafka.log import KafkaWorkerLog
 from streams.threads import in_thread
+from streams.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +47,16 @@ def node_answers(node: Node, in_force: SettingsInForce) -> Answers:
 
 
 @asynccontextmanager
-async def server_answers(in_force: SettingsInForce, clock: Clock) -> AsyncIterator[Answers]:
-    """Give what answers from a ClickHouse server, Kafka and the workers."""
+async def server_answers(
+    in_force: SettingsInForce, clock: Clock, here: Worker | None = None
+) -> AsyncIterator[Answers]:
+    """Give what answers from a ClickHouse server, Kafka and the workers, of which one may be ``here``."""
     settings = in_force.settings
     clients = ClientPool(lambda: open_client(settings.clickhouse))
     dashboard = settings.dashboard
     token = dashboard.worker_token.get_secret_value() if dashboard.worker_token is not None else ""
     prices = Prices(in_force, clients, clock)
-    workers = WorkerWindows(dashboard.workers, token)
+    workers = WorkerWindows(dashboard.workers, token, here.windows if here is not None else None)
     letters = KafkaLetters(settings)
     try:
         await asyncio.to_thread(check_schema, clients)

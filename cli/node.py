@@ -27,7 +27,7 @@ from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
 from schemas.final_report import FinalReport
 from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
-from schemas.user_windows import UserWindows, WindowsAsked
+from schemas.user_windows import Elsewhere, UserWindows, WindowsAsked
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
@@ -210,8 +210,15 @@ class Node:
         await self._append([acceptance_append(Acceptance(topic, partition), self.clock.now_ms())])
 
     async def windows(self, asked: WindowsAsked) -> UserWindows:
-        """Return a user's windows."""
-        raise WindowsUnavailable("not there yet")
+        """Return a user's windows.
+
+        Raises:
+            WindowsUnavailable: the partition is just being opened.
+        """
+        found = self.worker.windows(asked)
+        if isinstance(found, Elsewhere):
+            raise WindowsUnavailable("The user's partition is being opened. Try again in some seconds.")
+        return found
 
     def sample_gauges(self) -> None:
         """Bring the gauges up to date."""

@@ -92,7 +92,7 @@ async def kafka_both(in_force: SettingsInForce, metrics: Metrics, clock: Clock) 
         kafka_log(settings) as log,
         _kafka_worker(in_force, metrics, clock, log) as work,
         _kafka_batching(settings, metrics, clock, log) as gate,
-        server_answers(in_force, clock) as answers,
+        server_answers(in_force, clock, work.worker) as answers,
     ):
         yield Roles(lambda: {**gate.readiness(), **work.readiness()}, gate.appender, work.worker, answers)
 

@@ -28,6 +28,7 @@ from cli.live import Process, start_process
 from cli.roles import Roles, embedded_roles, kafka_both, kafka_gateway, kafka_worker
 from cli.serving import App, address_of, listen, on_hangup, serving, until_stopped
 from gateway.app import create_app, create_probes
+from gateway.windows import WindowsEndpoint
 from runtime.clock import Clock, SystemClock
 from runtime.memory import settle
 from runtime.metrics import Metrics
@@ -158,10 +159,21 @@ async def _dashboard(roles: Roles, process: Process, listener: socket.socket | N
 
 def _app(roles: Roles, process: Process) -> App:
     if roles.appender is None:
-        return create_probes(process.metrics, roles.readiness)
+        return create_probes(process.metrics, roles.readiness, _windows(roles, process))
     return create_app(
         roles.appender, process.in_force, process.metrics, process.clock, readiness=roles.readiness
     )
+
+
+def _windows(roles: Roles, process: Process) -> WindowsEndpoint | None:
+    """Return what answers dashboards elsewhere about users whose state is here."""
+    if roles.worker is None:
+        return None
+
+    def tokens() -> list[str]:
+        return [token.get_secret_value() for token in process.in_force.settings.worker.query_tokens]
+
+    return WindowsEndpoint(roles.worker.windows, tokens)
 
 
 def _greet(address: str, settings: Settings, roles: Roles, *, demo: bool, first_visit: str) -> None:

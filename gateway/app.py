@@ -38,6 +38,7 @@ from gateway.errors import (
 )
 from gateway.intake import Intake, Parse, unreadable_body
 from gateway.port import EventLogPort
+from gateway.windows import WINDOWS_PATH, WindowsEndpoint
 from runtime.clock import Clock
 from runtime.metrics import OTHER, Metrics
 from runtime.settings import Settings
@@ -104,9 +105,13 @@ def create_app(
     )
 
 
-def create_probes(metrics: Metrics, readiness: Readiness) -> Starlette:
-    """Return an ASGI application with the probes alone, for a process that takes no webhooks."""
+def create_probes(
+    metrics: Metrics, readiness: Readiness, windows: WindowsEndpoint | None = None
+) -> Starlette:
+    """Return an ASGI application with the probes, for a process that takes no webhooks."""
     handlers = Probes(metrics, readiness).handlers()
+    if windows is not None:
+        handlers[WINDOWS_PATH] = {"POST": windows.answer}
     return Starlette(
         routes=_routes({path: _Endpoint(path, by, metrics) for path, by in handlers.items()}, handlers)
     )

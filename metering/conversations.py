@@ -91,12 +91,7 @@ def scan(
         free_entry_seconds_at: for each delivery, the length of a free entry point opened by it.
     """
 
-    def end(opener: Delivery) -> int:
-        position = bisect_left(deliveries, opener)
-        from_opener = (deliveries[place] for place in range(position, len(deliveries)))
-        return end_of_free_entry(from_opener, free_entry_seconds_at[position])
-
-    scanner = Scanner(state_of(start), sorted([*start.referrals, *referrals]), end)
+    scanner = scanner_of(start, deliveries, referrals, free_entry_seconds_at)
     for delivery in deliveries:
         scanner.take(delivery)
     return Scan(
@@ -105,6 +100,22 @@ def scan(
         scanner.free_entry_ends_at,
         scanner.unused_referrals(),
     )
+
+
+def scanner_of(
+    start: Checkpoint,
+    deliveries: Sequence[Delivery],
+    referrals: Sequence[int],
+    free_entry_seconds_at: Sequence[int],
+) -> Scanner:
+    """Return the scanner of ``scan``, which has taken no delivery yet."""
+
+    def end(opener: Delivery) -> int:
+        position = bisect_left(deliveries, opener)
+        from_opener = (deliveries[place] for place in range(position, len(deliveries)))
+        return end_of_free_entry(from_opener, free_entry_seconds_at[position])
+
+    return Scanner(state_of(start), sorted([*start.referrals, *referrals]), end)
 
 
 class ScanState(msgspec.Struct, frozen=True, gc=False):
@@ -163,22 +174,27 @@ class Scanner:
         self._referrals_used_until = start.referrals_used_until
         self._end_of_free_entry = end_of_free_entry
 
-    def take(self, delivery: Delivery) -> None:
-        """Let one delivery open or join a conversation."""
+    def take(self, delivery: Delivery) -> Conversation | None:
+        """Let one delivery open or join a conversation.
+
+        Returns:
+            That conversation, as it was before; None = the last free entry point.
+        """
         at = delivery.at
         if at < self.free_entry_ends_at:
             self.inside.append(delivery.item)
-            return
+            return None
         has_referral = bool(self._referrals) and self._has_unused_referral(at)
         if has_referral or delivery.says_free_entry:
             if has_referral or not self._follows_free_entry(at):
                 self._open_free_entry(delivery)
-            return
+            return None
         conversation = self._belongs_to(delivery)
         if conversation is None:
-            self._open_regular(delivery)
-        elif delivery.billable and not conversation.charged:
+            return self._open_regular(delivery)
+        if delivery.billable and not conversation.charged:
             self._charge(conversation)
+        return conversation
 
     def state(self, at: int) -> ScanState:
         """Return where the scan stands after a delivery at ``at``."""
@@ -235,7 +251,7 @@ class Scanner:
                 first = conversation
         return first
 
-    def _open_regular(self, delivery: Delivery) -> None:
+    def _open_regular(self, delivery: Delivery) -> Conversation:
         conversation = Conversation(
             delivery.conversation_type,
             delivery.at,
@@ -246,6 +262,7 @@ class Scanner:
         )
         self._open[delivery.conversation_type] = conversation
         self.opened.append(conversation)
+        return conversation
 
     def _charge(self, conversation: Conversation) -> None:
         own = self._own(conversation)

@@ -179,8 +179,18 @@ def delivery_of(
     )
 
 
-def view_number(user: User, number: int, rules: AccountRules, until: int = 1 << 62) -> NumberView:
-    """Evaluate one number of a user: everything not folded yet that was delivered before ``until``."""
+class NumberScan(NamedTuple):
+    """What of one number the scan takes, in order."""
+
+    incoming_times: list[int]
+    checkpoint: Checkpoint
+    deliveries: list[Delivery]
+    referrals: list[int]
+    free_entry_seconds_at: list[int]
+
+
+def number_scan(user: User, number: int, rules: AccountRules, until: int = 1 << 62) -> NumberScan:
+    """Return everything of one number not folded yet that was delivered before ``until``, for the scan."""
     since = user.head.folded_until
     times = sorted(entry.at for entry in user.incoming.values() if entry.number == number)
     referrals = sorted(
@@ -209,8 +219,14 @@ def view_number(user: User, number: int, rules: AccountRules, until: int = 1 << 
             )
     deliveries.sort()
     checkpoint = user.head.checkpoints.get(number) or Checkpoint()
-    outcome = scan(checkpoint, deliveries, referrals, [seconds[delivery.at] for delivery in deliveries])
-    return NumberView(times, deliveries, outcome)
+    return NumberScan(times, checkpoint, deliveries, referrals, [seconds[each.at] for each in deliveries])
+
+
+def view_number(user: User, number: int, rules: AccountRules, until: int = 1 << 62) -> NumberView:
+    """Evaluate one number of a user: everything not folded yet that was delivered before ``until``."""
+    scanned = number_scan(user, number, rules, until)
+    outcome = scan(scanned.checkpoint, scanned.deliveries, scanned.referrals, scanned.free_entry_seconds_at)
+    return NumberView(scanned.incoming_times, scanned.deliveries, outcome)
 
 
 def contribution(user: User, rules: AccountRules) -> dict[RowKey, int]:

@@ -20,6 +20,16 @@ class WindowsAsked(msgspec.Struct, frozen=True):
     """UTC seconds: what is open is told as of then."""
     number: str = ""
     """Empty = of every business number."""
+    key: str = ""
+    """The name under which to look, where somebody else found a reference to it; empty = that of the user."""
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """The state is in a partition that is not open in the process asked."""
+
+    partition: int
+    key: str
+    """The name to look under there."""
 
 
 class UserWindow(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from faust.types import TP
 
 from schemas.events import Parsed
 from schemas.topics import ACCEPTS, CHANGELOGS, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
+from schemas.user_windows import Elsewhere, UserWindows, WindowsAsked
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.app import create_app
 from streams.flusher import Flusher
@@ -29,6 +30,7 @@ from streams.source import Source
 from streams.step import Step
 from streams.task import OrderedTask, Supervision
 from streams.threads import in_thread
+from streams.windows import find_windows
 
 INPUT_RETENTION_SECONDS = 86_400
 Key = tuple[str, int]
@@ -279,6 +281,11 @@ class Worker:
     def opening(self) -> list[int]:
         """Return the partitions of ``events`` that are ours and not open yet."""
         return [p for (topic, p), task in self.tasks.items() if topic == EVENTS and not task.is_open]
+
+    def windows(self, asked: WindowsAsked) -> UserWindows | Elsewhere:
+        """Return a user's windows as committed by now, or in which partition they are if it is not open here."""
+        processors = {task.source.partition: task.processor for task in self.partitions}
+        return find_windows(processors, self.options.partitions, asked)
 
     def lag(self, now_ms: int) -> dict[int, Lag]:
         """Return how far each open partition's commits are behind the end of the log, as last heard."""
