@@ -22,7 +22,8 @@ COMMAND = [sys.executable, "-m", "cli.main"]
 def environment(**settings: str) -> dict[str, str]:
     """Return an environment without settings of whoever runs the tests, plus the given ones."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CONVOMETER_")}
-    return clean | settings
+    # Its port is a fixed one, and tests run side by side.
+    return clean | {"CONVOMETER_DASHBOARD__IS_ENABLED": "false"} | settings
 
 
 def convometer(
