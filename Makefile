@@ -7,7 +7,7 @@ DATA ?= data
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka test test-long check format lock clean
+.PHONY: help run kafka browser test test-long check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,10 +37,18 @@ check: $(VENV)/dev.stamp ## formatting, lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## all checks and tests (less than 20 minutes)
+# The browser tests drive Chromium from the system. Where it cannot be installed they are skipped, and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+		|| { command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+			&& echo 'installing Chromium for the browser tests' >&2 && apt-get update -qq \
+			&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+		|| echo 'no Chromium, so that the browser tests will be skipped; install it, as with: apt-get install chromium' >&2
+
+test: check browser ## all checks and tests (less than 30 minutes)
 	$(BIN)/pytest -n 2 -m 'not long'
 
-test-long: check ## everything, with the long property and crash runs (hours)
+test-long: check browser ## everything, with the long property and crash runs (hours)
 	CONVOMETER_TEST_HISTORIES=10000 CONVOMETER_TEST_KILLS=500 $(BIN)/pytest -n 2
 
 format: $(VENV)/dev.stamp ## format the code and mend what the linter can

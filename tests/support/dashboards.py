@@ -194,6 +194,7 @@ class TableMeter:
                 method="straight_line",
             )
             for account in asked.accounts
+            if account in self.worlds
         ]
 
     async def accounts(self) -> list[str]:

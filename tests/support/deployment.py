@@ -37,7 +37,9 @@ EXAMPLES = {
 _VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^}]*))?\}")
 _PINNED = re.compile(r"[\w./-]+:v?\d+(\.\d+){2,3}(-[\w.-]+)?")
 _METRIC = re.compile(r"\bconvometer_\w+")
-_ROLES: dict[str, Role] = {"gateway": "gateway", "worker": "worker"}
+_MEASURED = ("gateway", "worker")
+"""Roles with metrics."""
+_ROLES: dict[str, Role] = {"gateway": "gateway", "worker": "worker", "dashboard": "dashboard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +223,15 @@ def check_settings(deployment: Deployment) -> list[str]:
         role = service["command"][0]
         if role not in _ROLES:
             continue
-        table = settings.gateway if role == "gateway" else settings.worker
+        tables = {
+            "gateway": (settings.gateway.host, settings.gateway.port),
+            "worker": (settings.worker.host, settings.worker.port),
+            "dashboard": (settings.dashboard.host, settings.dashboard.port),
+        }
+        host, port = tables[role]
         asked = re.findall(r'"127\.0\.0\.1", (\d+)', service["healthcheck"]["test"][-1])
-        if table.host != "0.0.0.0" or asked != [str(table.port)]:
-            faults.append(f"{name} listens on {table.host}:{table.port}, its health is asked at {asked}")
+        if host != "0.0.0.0" or asked != [str(port)]:
+            faults.append(f"{name} listens on {host}:{port}, its health is asked at {asked}")
     if any(settings != next(iter(agreed.values())) for settings in agreed.values()):
         faults.append("they differ in the broker, the partitions or the Kafka settings")
     names = [
@@ -263,7 +270,7 @@ def parse_command(words: list[str]) -> None:
 
 
 def check_targets(deployment: Deployment) -> list[str]:
-    """Prometheus asks exactly the processes of ours that serve, and sends alerts to our Alertmanager."""
+    """Prometheus asks exactly the processes of ours that have metrics, and sends alerts to our Alertmanager."""
     scraped = yaml.safe_load(deployment.prometheus_text)
     found = {
         (job["job_name"], target)
@@ -274,7 +281,7 @@ def check_targets(deployment: Deployment) -> list[str]:
     wanted = set()
     for name, service in deployment.ours.items():
         role = service["command"][0]
-        if role in _ROLES:
+        if role in _MEASURED:
             port = service["environment"][f"CONVOMETER_{role.upper()}__PORT"]
             wanted.add((f"convometer-{role}", f"{name}:{port}"))
     ours = {(job, target) for job, target in found if job.startswith("convometer-")}

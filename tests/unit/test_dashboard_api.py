@@ -1,0 +1,256 @@
+"""The JSON API: paging, entity tags, csv by Accept, one shape of errors, and everything its document allows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from jsonschema_rs import validator_for
+
+from dashboard.access.permissions import Permission
+from dashboard.api.paging import KEYS, page_of, sort_key
+from dashboard.http import Refusal
+from sinks.clickhouse.client import ClickHouseAway
+from tests.support.dashboards import OWN, Served, serving_dashboard
+
+pytestmark = pytest.mark.anyio
+URL = f"/api/v1/conversations?account={OWN}"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """Return a dashboard with an administrator."""
+    async with serving_dashboard(tmp_path, users={"root": ("admin", None)}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(served: Served) -> httpx.AsyncClient:
+    """Return a program with a token that allows everything."""
+    return served.client(Authorization=f"Bearer {served.token('root', *Permission)}")
+
+
+async def everything(client: httpx.AsyncClient, url: str, limit: int) -> list[dict[str, Any]]:
+    """Return all rows, page by page."""
+    rows: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        page = (await client.get(f"{url}&limit={limit}&after={after}")).json()
+        assert len(page["data"]) <= limit
+        rows += page["data"]
+        if page["next"] is None:
+            return rows
+        after = page["next"]
+
+
+@pytest.mark.parametrize("name", ["usage", "conversations", "incoming", "active-users", "charges"])
+async def test_pages_of_any_size_hold_all_rows_once(client: httpx.AsyncClient, name: str) -> None:
+    """Whatever the size of a page, all pages together are all rows, in their order."""
+    url = f"/api/v1/{name}?account={OWN}&from=2026-11-01&to=2026-11-09"
+    whole = await everything(client, url, 10_000)
+    assert len(whole) >= 3
+    for limit in (1, 2, 7):
+        assert await everything(client, url, limit) == whole
+    assert [sort_key(name, row) for row in whole] == sorted(sort_key(name, row) for row in whole)
+
+
+def test_rows_that_come_in_between_move_nothing() -> None:
+    """A cursor names a row: what appears before it does not come again, what appears behind it comes."""
+    rows = [
+        {"day": f"2026-01-0{day}", "account": "a", "number": "1", "country": "BR", "count": 1}
+        for day in (1, 3, 5, 7)
+    ]
+    first, cursor = page_of("incoming", rows, "", 2)
+    assert cursor is not None
+    new = [rows[0] | {"day": "2026-01-02"}, rows[0] | {"day": "2026-01-06"}]
+    later = sorted([*rows, *new], key=lambda row: str(row["day"]))
+    rest, _ = page_of("incoming", later, cursor, 10)
+    assert [row["day"] for row in first] == ["2026-01-01", "2026-01-03"]
+    assert [row["day"] for row in rest] == ["2026-01-05", "2026-01-06", "2026-01-07"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "WyJhIl0", "!!!", "eyJhIjoxfQ", "A" * 5000, "\u00e9"])
+def test_a_cursor_of_something_else_is_refused(cursor: str) -> None:
+    """What is no cursor of this answer is a fault of the request."""
+    with pytest.raises(Refusal, match="no cursor"):
+        page_of("incoming", [], cursor, 10)
+
+
+def test_keys_of_templates_sort_as_the_queries_do() -> None:
+    """Null, false and true stand in the order of their codes."""
+    base: dict[str, object] = dict.fromkeys(KEYS["usage"], "x")
+    keys = [sort_key("usage", base | {"template": value}) for value in (None, False, True)]
+    assert keys == sorted(keys)
+
+
+async def test_the_same_answer_is_not_sent_twice(served: Served, client: httpx.AsyncClient) -> None:
+    """With the tag of the last answer the next one is 304, until the totals change."""
+    first = await client.get(URL)
+    tag = first.headers["etag"]
+    assert first.headers["cache-control"] == "private, no-cache"
+    assert "Authorization" in first.headers["vary"]
+    assert (await client.get(URL, headers={"If-None-Match": tag})).status_code == 304
+    assert (await client.get(f"{URL}&limit=1", headers={"If-None-Match": tag})).status_code == 200
+    as_csv = {"If-None-Match": tag, "Accept": "text/csv"}
+    assert (await client.get(URL, headers=as_csv)).status_code == 200
+    served.meter.version = "2"
+    served.clock.advance(2000)
+    assert (await client.get(URL, headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_questions_are_asked_once_while_nothing_changes(
+    served: Served, client: httpx.AsyncClient
+) -> None:
+    """Many requests for one answer ask the totals once; a new version asks again."""
+    for _ in range(3):
+        await client.get(URL)
+    assert served.meter.questions.count("conversations") == 1
+    served.meter.version = "2"
+    served.clock.advance(2000)
+    await client.get(URL)
+    assert served.meter.questions.count("conversations") == 2
+
+
+async def test_csv_comes_by_accept(client: httpx.AsyncClient) -> None:
+    """The csv has the same rows under the same keys, and the next page in a Link header."""
+    rows = (await client.get(f"{URL}&limit=3")).json()["data"]
+    response = await client.get(f"{URL}&limit=3", headers={"Accept": "text/csv"})
+    assert response.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(response.text)))
+    assert lines == [{name: str(value) for name, value in row.items()} for row in rows]
+    following = response.headers["link"].partition(">")[0].removeprefix("<")
+    assert (await client.get(following)).json()["data"] != rows
+
+
+@pytest.mark.parametrize(
+    ("accept", "status", "media_type"),
+    [
+        ("*/*", 200, "application/json"),
+        ("text/html, text/csv;q=0.9, */*;q=0.1", 200, "text/csv"),
+        ("application/json;q=0.5, text/csv;q=0.6", 200, "text/csv"),
+        ("text/*", 200, "text/csv"),
+        ("text/csv;q=0", 406, "application/problem+json"),
+        ("image/png", 406, "application/problem+json"),
+        ("application/json;q=broken", 406, "application/problem+json"),
+    ],
+)
+async def test_the_form_is_negotiated(
+    client: httpx.AsyncClient, accept: str, status: int, media_type: str
+) -> None:
+    """The best of the client's wishes is met, or none can be."""
+    response = await client.get(URL, headers={"Accept": accept})
+    assert response.status_code == status
+    assert response.headers["content-type"].startswith(media_type)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "part"),
+    [
+        (f"{URL}&from=2026-11-09&to=2026-11-01", 400, "after to"),
+        (f"{URL}&from=2020-01-01&to=2026-11-01", 400, "at most 400 days"),
+        (f"{URL}&from=yesterday", 422, "from"),
+        (f"{URL}&limit=0", 422, "limit"),
+        (f"{URL}&limit=99999", 422, "limit"),
+        (f"{URL}&after=nonsense", 400, "no cursor"),
+        ("/api/v1/conversations", 422, "account"),
+        (f"/api/v1/report?account={OWN}&month=2026-13", 400, "YYYY-MM"),
+        (f"/api/v1/report?account={OWN}&month=2027-01", 400, "up to 2026-11"),
+        (f"/api/v1/windows?account={OWN}&user=hello", 400, "phone number"),
+        (f"/api/v1/summary?account={OWN}&duration=yesterday&from=2026-11-01", 400, "either"),
+        ("/api/v1/nothing", 404, "Not Found"),
+    ],
+)
+async def test_errors_have_one_shape(client: httpx.AsyncClient, url: str, status: int, part: str) -> None:
+    """Every error is a problem document that says what is wrong."""
+    response = await client.get(url)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail", "errors"}
+    assert problem["status"] == status
+    assert part in problem["detail"]
+
+
+async def test_what_passes_by_itself_says_when_to_come_again(
+    served: Served, client: httpx.AsyncClient
+) -> None:
+    """Totals that cannot be read are 503 with a Retry-After; nothing of it is kept for later."""
+    served.meter.fault = ClickHouseAway("the server is away")
+    response = await client.get(URL)
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+    assert "the server is away" not in response.text
+    page = await client.get(f"/overview?account={OWN}", headers={"Accept": "text/html"})
+    assert page.status_code == 503
+    served.meter.fault = None
+    assert (await client.get(URL)).status_code == 200
+
+
+async def test_a_fault_of_ours_is_500_without_its_text(served: Served, client: httpx.AsyncClient) -> None:
+    """An unexpected error is not told to visitors; the log has it."""
+    served.meter.fault = RuntimeError("secret detail")
+    response = await client.get(URL)
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_answers_are_as_the_document_says(client: httpx.AsyncClient) -> None:
+    """Each route's answer fits its schema, and the document names no address but ours."""
+    document = (await client.get("/api/openapi.json")).json()
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    checked = 0
+    for path, operations in document["paths"].items():
+        schema = (
+            operations["get"]["responses"]["200"].get("content", {}).get("application/json", {}).get("schema")
+        )
+        url = path.replace("{account}", OWN)
+        response = await client.get(f"{url}?account={OWN}&user=4915100000001&month=2026-11")
+        assert response.status_code == 200, path
+        if schema:
+            whole = {**schema, "components": document["components"]}
+            validator_for(whole, validate_formats=True).validate(response.json())
+            checked += 1
+        for status, answer in operations["get"]["responses"].items():
+            if int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"]
+    assert checked >= 10
+    assert "http" not in msgspec.json.encode(document["paths"]).decode()
+
+
+async def test_the_summary_is_that_of_its_days(client: httpx.AsyncClient) -> None:
+    """Without days it is the last seven; tiles are sums over them, and the period before is the seven before."""
+    summary = (await client.get(f"/api/v1/summary?account={OWN}")).json()
+    assert (summary["first_day"], summary["last_day"]) == ("2026-11-14", "2026-11-20")
+    assert (summary["previous_first_day"], summary["previous_last_day"]) == ("2026-11-07", "2026-11-13")
+    tiles = {tile["key"]: tile for tile in summary["tiles"]}
+    # 7 charged and 1 free marketing conversations a day on each of two numbers.
+    assert tiles["marketing"]["conversations"] == 7 * 2 * 8 == tiles["marketing"]["previous"]
+    assert tiles["marketing"]["costs"] == [{"currency": "USD", "amount": "6.125", "unrated": 0}]
+    month = (await client.get(f"/api/v1/summary?account={OWN}&duration=this-month")).json()
+    assert date.fromisoformat(month["first_day"]) == date(2026, 11, 1)
+
+
+async def test_the_docs_page_needs_nothing_from_outside(served: Served) -> None:
+    """The page lists every route, and loads nothing that is not ours."""
+    browser = await served.signed_in("root")
+    page = await browser.get("/api/docs")
+    assert page.status_code == 200
+    for path in ("/api/v1/usage", "/api/v1/charges", "/api/v1/windows", "Bearer TOKEN"):
+        assert path in page.text
+    assert "https://" not in page.text
+    assert (await served.client().get("/api/docs")).headers["location"] == "/sign-in?next=/api/docs"
