@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from cli.engine import DeadLetterRow, QueryName, Row
 from cli.prices import PRICE_FAULTS, Prices
-from dashboard.ports import AccountInfo, RefusedRow
+from dashboard.ports import AccountInfo, LocalDay, RefusedRow
 from metering.charges import Charge
 from metering.limits import LimitUse
 from runtime.clock import Clock
@@ -86,20 +86,27 @@ class Answers:
         counted = await self._in_thread(lambda: account_names(self._clients.get()))
         return sorted({*counted, *self._in_force.settings.accounts})
 
+    def local_day(self, account: str) -> LocalDay:
+        """See ``Meter.local_day``."""
+        zones = self._entry(account).zone_rules()
+        today = local_now(zones, datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)).date()
+        return LocalDay([zone for since, zone in zones if since <= f"{today:%Y-%m}"][-1], today)
+
+    def _entry(self, account: str) -> AccountSettings:
+        return self._in_force.settings.accounts.get(account) or AccountSettings()
+
     async def account(self, account: str) -> AccountInfo:
         """See ``Meter.account``."""
         choices = await self._in_thread(lambda: account_choices(self._clients.get(), account))
-        entry = self._in_force.settings.accounts.get(account) or AccountSettings()
-        zones = entry.zone_rules()
-        today = local_now(zones, datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)).date()
+        entry, day = self._entry(account), self.local_day(account)
         return AccountInfo(
             account=account,
-            time_zone=[zone for since, zone in zones if since <= f"{today:%Y-%m}"][-1],
+            time_zone=day.time_zone,
             numbers=tuple(number for number in choices.numbers if number),
             countries=choices.countries,
             first_day=choices.first_day,
             last_day=choices.last_day,
-            today=today,
+            today=day.today,
             name=entry.name,
             number_names=entry.number_names,
         )

@@ -45,6 +45,8 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 _MAINTENANCE_SECONDS = 30
 _POLL_SECONDS = 0.02
+_QUERY_THREADS = 2
+"""A page asks several questions at once."""
 
 
 class Node:
@@ -65,7 +67,7 @@ class Node:
         self.clock = clock
         self.log = log
         self.clients = clients
-        self._queries = ThreadPoolExecutor(1, thread_name_prefix="query")
+        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
         worker_log = EmbeddedWorkerLog(log)
         self.worker = Worker(
             worker_log,

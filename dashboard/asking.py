@@ -5,6 +5,7 @@ Owns which questions make up a summary. Whoever calls has checked that the accou
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import date
 
@@ -40,22 +41,19 @@ async def _summary(site: Site, view: View, with_money: bool) -> Summary:
         min(view.period.first, previous.first if previous else view.period.first), view.period.last
     )
     filters = view.filters(whole)
-    charges, costs_fault = await _charges(site, view) if with_money else (None, "")
-    return summary_of(
-        Counted(
-            conversations=await site.meter.query("conversations", filters),
-            usage=await site.meter.query("usage", view.filters()),
-            incoming=await site.meter.query("incoming", view.filters()),
-            charges=charges,
-            costs_fault=costs_fault,
-        ),
-        view.period,
-        previous,
+    (charges, costs_fault), conversations, usage, incoming = await asyncio.gather(
+        _charges(site, view, with_money),
+        site.meter.query("conversations", filters),
+        site.meter.query("usage", view.filters()),
+        site.meter.query("incoming", view.filters()),
     )
+    return summary_of(Counted(conversations, usage, incoming, charges, costs_fault), view.period, previous)
 
 
-async def _charges(site: Site, view: View) -> tuple[list[Charge] | None, str]:
+async def _charges(site: Site, view: View, with_money: bool) -> tuple[list[Charge] | None, str]:
     """Return the charges of a view, or why there are none: counts are shown all the same."""
+    if not with_money:
+        return None, ""
     try:
         return await site.meter.charges(_charges_asked(view.filters())), ""
     except PRICE_FAULTS as fault:

@@ -78,3 +78,50 @@ class VersionedCache:
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
     return await ask()
+
+
+class TimedCache:
+    """Answers that may be some time old, such as what there is to choose from. For one event loop.
+
+    An old answer is given at once, and asked for anew meanwhile: nobody waits for it but the first.
+    """
+
+    def __init__(
+        self, monotonic_seconds: Callable[[], float], fresh_seconds: float = 30.0, answers_max: int = 2000
+    ) -> None:
+        """Take a clock that never goes back, how old an answer may be before it is asked for again, and how many."""
+        self._monotonic_seconds = monotonic_seconds
+        self._fresh_seconds = fresh_seconds
+        self._answers_max = answers_max
+        self._answers: OrderedDict[Hashable, tuple[float, object]] = OrderedDict()
+        self._asking: dict[Hashable, asyncio.Task[object]] = {}
+
+    async def get(self, question: Hashable, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return the answer to a question."""
+        known = self._answers.get(question)
+        if known is None or self._monotonic_seconds() - known[0] >= self._fresh_seconds:
+            asking = self._ask(question, ask)
+            if known is None:
+                return cast("Answer", await asyncio.shield(asking))
+        assert known is not None, "without an answer it was waited for"
+        return cast("Answer", known[1])
+
+    def _ask(self, question: Hashable, ask: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
+        asking = self._asking.get(question)
+        if asking is None:
+            asking = self._asking[question] = asyncio.ensure_future(self._renewed(question, ask))
+            asking.add_done_callback(lambda task: self._ended(question, task))
+        return asking
+
+    async def _renewed(self, question: Hashable, ask: Callable[[], Awaitable[object]]) -> object:
+        answer = await ask()
+        self._answers[question] = (self._monotonic_seconds(), answer)
+        self._answers.move_to_end(question)
+        while len(self._answers) > self._answers_max:
+            self._answers.popitem(last=False)
+        return answer
+
+    def _ended(self, question: Hashable, task: asyncio.Task[object]) -> None:
+        self._asking.pop(question, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; an old answer stays until the next try

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -19,6 +20,10 @@ from sinks.clickhouse.directory import DayCount
 _log = logging.getLogger(__name__)
 
 SAMPLE_SECONDS: Final = 5
+"""While somebody looks."""
+_QUIET_SECONDS: Final = 20
+"""While nobody does: a sample asks for every account's totals."""
+_LOOKED_SECONDS: Final = 120
 MINUTES_KEPT: Final = 60
 _DAYS_BACK: Final = 2
 """Today is another day elsewhere, and what was sent at night is delivered in the morning."""
@@ -91,15 +96,23 @@ class LiveSampler:
         self,
         recent: Callable[[date], Awaitable[list[DayCount]]],
         now_seconds: Callable[[], int],
-        sample_seconds: float = SAMPLE_SECONDS,
     ) -> None:
         """Take what gives the totals since a day, and the clock."""
         self.counts = LiveCounts()
         self.sampled_at: int | None = None
         self._recent = recent
         self._now_seconds = now_seconds
-        self._sample_seconds = sample_seconds
         self._fault = ""
+        self._looked_at = 0
+        self._wanted = asyncio.Event()
+
+    def look(self) -> LiveCounts:
+        """Return the growth so far; for the next minutes samples are taken more often."""
+        now = self._now_seconds()
+        if now - self._looked_at > _LOOKED_SECONDS:
+            self._wanted.set()
+        self._looked_at = now
+        return self.counts
 
     async def sample(self) -> None:
         """Take one sample."""
@@ -119,4 +132,8 @@ class LiveSampler:
                 if str(error) != self._fault:
                     _log.warning("no live figures for now: %s", error)
                 self._fault = str(error)
-            await asyncio.sleep(self._sample_seconds)
+            is_watched = self._now_seconds() - self._looked_at <= _LOOKED_SECONDS
+            self._wanted.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAMPLE_SECONDS if is_watched else _QUIET_SECONDS):
+                    await self._wanted.wait()

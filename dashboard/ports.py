@@ -53,6 +53,14 @@ class AccountInfo(msgspec.Struct, frozen=True):
         return self.number_names.get(number, number)
 
 
+class LocalDay(msgspec.Struct, frozen=True):
+    """Which day it is for an account."""
+
+    time_zone: str
+    """IANA zone in force now."""
+    today: date
+
+
 class RefusedRow(msgspec.Struct, frozen=True):
     """A dead letter, without its payload."""
 
@@ -93,6 +101,10 @@ class Meter(Protocol):
 
     async def accounts(self) -> list[str]:
         """Return the ids of all accounts that have numbers or settings, sorted."""
+        ...
+
+    def local_day(self, account: str) -> LocalDay:
+        """Return which day it is for an account, known or not."""
         ...
 
     async def account(self, account: str) -> AccountInfo:

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from dashboard.access.audit import Audit
 from dashboard.access.gate import Gate
 from dashboard.access.permissions import Permission, Principal
-from dashboard.cache import VersionedCache
+from dashboard.cache import TimedCache, VersionedCache
 from dashboard.http import Refusal
 from dashboard.live import LiveSampler
 from dashboard.ports import AccountInfo, Meter
@@ -57,11 +57,15 @@ class Site:
     assets: dict[str, str]
     """URL of each static file by its name; the URL changes with the content."""
     cache: VersionedCache = field(init=False)
+    """Answers that are of one version of the totals."""
+    choices: TimedCache = field(init=False)
+    """What there is to choose from: new accounts and numbers may be missing for half a minute."""
 
     def __post_init__(self) -> None:
-        """Make the cache of answers."""
+        """Make the caches."""
         cache = VersionedCache(self.meter.data_version, self.clock.monotonic_seconds)
         object.__setattr__(self, "cache", cache)
+        object.__setattr__(self, "choices", TimedCache(self.clock.monotonic_seconds))
 
     def now(self) -> datetime:
         """Return the time in UTC."""
@@ -71,13 +75,13 @@ class Site:
         """Return the accounts that somebody may choose from, sorted."""
         if principal.accounts is not None:
             return sorted(principal.accounts)
-        return await self.cache.get("accounts", self.meter.accounts)
+        return await self.choices.get("accounts", self.meter.accounts)
 
     async def account_info(self, account: str) -> AccountInfo:
         """Return what is known of an account; the caller has checked that it may be seen."""
-        # The day is part of the question: "today" goes on while nothing is counted.
-        minute = self.clock.now_seconds() // 60
-        return await self.cache.get(("account", account, minute), lambda: self.meter.account(account))
+        # The quarter of an hour is part of the question, since at its ends "today" may become another day.
+        quarter = self.clock.now_seconds() // 900
+        return await self.choices.get(("account", account, quarter), lambda: self.meter.account(account))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,12 @@ class Visit:
             raise Refusal(404, f"There is no account {account!r} that you may see.")
         return account
 
-    async def view(self) -> tuple[View, AccountInfo, list[str]]:
-        """Return what the URL asks for, its account, and the faults in it."""
+    async def view(self) -> tuple[View, list[str]]:
+        """Return what the URL asks for, and the faults in it."""
         account = await self.account()
-        info = await self.site.account_info(account)
         length_max_days = self.site.settings().dashboard.range_days_max
-        view, faults = view_of(self.request.query_params, account, info.today, length_max_days)
-        return view, info, faults
+        today = self.site.meter.local_day(account).today
+        return view_of(self.request.query_params, account, today, length_max_days)
 
     def may(self, permission: str) -> bool:
         """Tell whether something is allowed; for templates, which write its name."""

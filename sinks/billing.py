@@ -209,7 +209,10 @@ class Billing:
     def _counts(self, first: date, last: date, accounts: Sequence[str]) -> Iterable[Counts]:
         client = self._client()
         updates: dict[str, list[TierUpdate]] = {}
-        for tier in reported_tiers(client, first, last, accounts):
+        plans = self._files.read().data.plans.plans
+        # They count only where a plan takes the provider's word; elsewhere the question would be for nothing.
+        takes_reports = any(plan.volume_tiers == "reported" for plan in plans)
+        for tier in reported_tiers(client, first, last, accounts) if takes_reports else ():
             calendar = Calendar(self._zones_of(tier.account))
             day = FIRST_DAY + timedelta(days=calendar.day(tier.updated_at))
             update = TierUpdate(tier.month, tier.region, tier.category, tier.lower, day)

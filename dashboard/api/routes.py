@@ -256,7 +256,7 @@ async def live(visit: Usage, account: AccountName) -> Response:
         {
             "account": account,
             "sampled_at": None if sampled_at is None else datetime.fromtimestamp(sampled_at, UTC),
-            "minutes": site.live.counts.minutes(account, site.clock.now_seconds()),
+            "minutes": site.live.look().minutes(account, site.clock.now_seconds()),
             "freshness": [
                 # How many records there are tells of other accounts' traffic.
                 each if sees_all else msgspec.structs.replace(each, position=0)

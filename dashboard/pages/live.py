@@ -39,7 +39,7 @@ async def live_page(visit: Visit) -> Response:
         return await visit.render("nothing.html", account="")
     info = await visit.site.account_info(account)
     now = visit.site.clock.now_seconds()
-    minutes = visit.site.live.counts.minutes(account, now)
+    minutes = visit.site.live.look().minutes(account, now)
     fresh = await ask_freshness(visit.site)
     return await visit.render(
         "live.html",

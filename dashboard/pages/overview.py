@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from starlette.responses import Response
@@ -25,9 +26,11 @@ async def overview(visit: Visit) -> Response:
     """Show the summary of a view; a fault in the URL is said beside the form, with status 400."""
     if not await visit.account():
         return await visit.render("nothing.html", account="")
-    view, info, faults = await visit.view()
+    view, faults = await visit.view()
     parameters = visit.request.query_params
-    summary = await ask_summary(visit, view)
+    info, summary, fresh = await asyncio.gather(
+        visit.site.account_info(view.account), ask_summary(visit, view), ask_freshness(visit.site)
+    )
     range_fault = any(not fault.startswith(("number:", "country:")) for fault in faults)
     return await visit.render(
         "overview.html",
@@ -45,7 +48,7 @@ async def overview(visit: Visit) -> Response:
         numbers=choices(info.numbers, view.numbers, info.number_title),
         countries=sorted(choices(info.countries, view.countries, country_name), key=lambda choice: choice[1]),
         titles=TITLES,
-        fresh=await ask_freshness(visit.site),
+        fresh=fresh,
     )
 
 
@@ -62,12 +65,12 @@ async def sound_view(visit: Visit) -> tuple[View, AccountInfo]:
     Raises:
         Refusal: 400 with the faults: a file that shows something else than was asked for helps nobody.
     """
-    view, info, faults = await visit.view()
+    view, faults = await visit.view()
     if not view.account:
         raise Refusal(404, "There is no account yet.")
     if faults:
         raise Refusal(400, "; ".join(faults), faults=tuple(faults))
-    return view, info
+    return view, await visit.site.account_info(view.account)
 
 
 async def chart_json(visit: Visit) -> Response:

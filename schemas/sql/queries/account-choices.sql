@@ -1,16 +1,20 @@
--- Business numbers and countries of accounts, with the first and the last day of any count.
+-- Business numbers and countries of accounts, with the first and the last day of any row, whatever it says by now.
 SELECT
     number AS number,
     country AS country,
-    min(day) AS first_day,
-    max(day) AS last_day
+    min(first_day) AS first_day,
+    max(last_day) AS last_day
 FROM
 (
-    SELECT number, country, day FROM v_messages WHERE account IN {accounts:Array(String)}
+    SELECT number, country, generation, min(day) AS first_day, max(day) AS last_day
+    FROM messages WHERE account IN {accounts:Array(String)} GROUP BY number, country, generation
     UNION ALL
-    SELECT number, country, day FROM v_conversations WHERE account IN {accounts:Array(String)}
+    SELECT number, country, generation, min(day) AS first_day, max(day) AS last_day
+    FROM conversations WHERE account IN {accounts:Array(String)} GROUP BY number, country, generation
     UNION ALL
-    SELECT number, country, day FROM v_incoming WHERE account IN {accounts:Array(String)}
+    SELECT number, country, generation, min(day) AS first_day, max(day) AS last_day
+    FROM incoming WHERE account IN {accounts:Array(String)} GROUP BY number, country, generation
 )
+WHERE generation IN (SELECT generation FROM generations FINAL WHERE live = 1)
 GROUP BY number, country
 ORDER BY number, country
