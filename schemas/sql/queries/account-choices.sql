@@ -1,4 +1,5 @@
 -- Business numbers and countries of accounts, with the first and the last day of any row, whatever it says by now.
+-- Conversations are of delivered messages, so that messages name them all.
 SELECT
     number AS number,
     country AS country,
@@ -8,9 +9,6 @@ FROM
 (
     SELECT number, country, generation, min(day) AS first_day, max(day) AS last_day
     FROM messages WHERE account IN {accounts:Array(String)} GROUP BY number, country, generation
-    UNION ALL
-    SELECT number, country, generation, min(day) AS first_day, max(day) AS last_day
-    FROM conversations WHERE account IN {accounts:Array(String)} GROUP BY number, country, generation
     UNION ALL
     SELECT number, country, generation, min(day) AS first_day, max(day) AS last_day
     FROM incoming WHERE account IN {accounts:Array(String)} GROUP BY number, country, generation
