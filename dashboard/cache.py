@@ -12,6 +12,8 @@ from typing import TypeVar, cast
 
 Answer = TypeVar("Answer")
 
+ROWS_KEPT_MAX = 20_000
+"""Longer lists are given and not kept: some of them would fill the memory."""
 VERSION_SECONDS = 1.0
 """For how long the version read last is taken for the current one."""
 
@@ -63,7 +65,7 @@ class VersionedCache:
         if known is None:
             known = asyncio.ensure_future(_asked(ask))
             self._answers[question] = known
-            known.add_done_callback(lambda task: self._forget_failed(question, task))
+            known.add_done_callback(lambda task: self._ended(question, task))
             while len(self._answers) > self._answers_max:
                 self._answers.popitem(last=False)
         else:
@@ -71,9 +73,14 @@ class VersionedCache:
         # A visitor who leaves must not take the answer from the others who wait for it.
         return cast("Answer", await asyncio.shield(known))
 
-    def _forget_failed(self, question: Hashable, task: asyncio.Task[object]) -> None:
-        if (task.cancelled() or task.exception() is not None) and self._answers.get(question) is task:
+    def _ended(self, question: Hashable, task: asyncio.Task[object]) -> None:
+        is_failed = task.cancelled() or task.exception() is not None
+        if (is_failed or _is_too_long(task.result())) and self._answers.get(question) is task:
             del self._answers[question]
+
+
+def _is_too_long(answer: object) -> bool:
+    return isinstance(answer, list) and len(answer) > ROWS_KEPT_MAX
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> object:

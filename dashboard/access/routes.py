@@ -55,9 +55,11 @@ class SignIn:
         target = local_path(str(form.get("next", "")))
         gate, now = self._gate, self._gate.now_seconds()
         address = gate.address_of(request)
+        # What is no name here may be a password in the wrong field: that must not get into the log.
+        who = name if gate.users.knows(name) else ""
         wait_seconds = gate.throttle.wait_seconds(name, address, now)
         if wait_seconds > 0:
-            gate.note(request, "sign_in_delayed", name, "")
+            gate.note(request, "sign_in_delayed", who, "")
             seconds = math.ceil(wait_seconds)
             response = self._page(
                 request, target, 429, name=name, fault=f"Too many failed attempts. Try again in {seconds} s."
@@ -68,7 +70,7 @@ class SignIn:
         gate.throttle.failed(name, address, now)
         user = await gate.verify(name, str(form.get("password", "")))
         if user is None:
-            gate.note(request, "sign_in_failed", name, "")
+            gate.note(request, "sign_in_failed", who, "")
             return self._page(request, target, 401, name=name, fault="Name or password is wrong.")
         gate.throttle.succeeded(name, address)
         response = RedirectResponse(target, 303)

@@ -120,6 +120,10 @@ class Users:
         user = self._users.get(name) if self._is_readable() else None
         return None if user is None or user.is_disabled else user
 
+    def knows(self, name: str) -> bool:
+        """Tell whether there is a user of that name, disabled or not."""
+        return self._is_readable() and name in self._users
+
     def _is_readable(self) -> bool:
         """Read the file if it has changed; a fault is said once."""
         try:

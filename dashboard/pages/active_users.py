@@ -119,6 +119,9 @@ async def active_users_chart(visit: Visit) -> Response:
     info, month, numbers = await _asked(visit)
     growth = await growth_of(visit, info, month, chart_number(numbers))
     file_format = visit.request.path_params["format"]
+    is_in_page = visit.request.url.path.startswith("/charts/")
+    if is_in_page and file_format not in ("json", "svg"):
+        raise Refusal(404, "There is no such picture; files are among the downloads.")
     width = width_of(visit.request.query_params.get("width", "") if file_format == "json" else "")
     theme = theme_of(visit.request.query_params.get("theme", ""))
     chart = mau_chart_of(growth, info, month, theme, width_pixels=width)
@@ -132,7 +135,7 @@ async def active_users_chart(visit: Visit) -> Response:
         )
     picture = picture_format(file_format)
     content = await visit.site.pool.run(draw, chart.spec, picture)
-    if visit.request.url.path.startswith("/charts/"):
+    if is_in_page:
         return Response(content, media_type=FILE_FORMATS[picture])
     visit.note("export", info.account, f"active-users.{file_format} {month:%Y-%m} {growth.number}".strip())
     return attachment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from jsonschema_rs import validator_for
 from dashboard.access.permissions import Permission
 from dashboard.api.paging import KEYS, page_of, sort_key
 from dashboard.http import Refusal
+from runtime.dashboard_tables import DashboardSettings
 from sinks.clickhouse.client import ClickHouseAway
 from tests.support.dashboards import OWN, Served, serving_dashboard
 
@@ -254,3 +256,24 @@ async def test_the_docs_page_needs_nothing_from_outside(served: Served) -> None:
         assert path in page.text
     assert "https://" not in page.text
     assert (await served.client().get("/api/docs")).headers["location"] == "/sign-in?next=/api/docs"
+
+
+async def test_more_exports_than_may_wait_are_told_to_come_again(tmp_path: Path) -> None:
+    """Beyond the queue's length the answer is 429 with a time; those in the queue are served."""
+    own = DashboardSettings(export_queue_max=1)
+    async with serving_dashboard(tmp_path, own, users={"root": ("admin", None)}) as served:
+        browser = await served.signed_in("root")
+        urls = [f"/downloads/chart.svg?account={OWN}&duration={name}" for name in ("yesterday", "this-month")]
+        first, second = await asyncio.gather(*(browser.get(url) for url in urls))
+        assert sorted([first.status_code, second.status_code]) == [200, 429]
+        refused = first if first.status_code == 429 else second
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (await browser.get(urls[0])).status_code == 200
+
+
+async def test_pictures_in_pages_are_no_way_around_the_permission_to_export(served: Served) -> None:
+    """The page's own pictures come as the page needs them, and as nothing else."""
+    browser = await served.signed_in("root")
+    for name, status in (("json", 200), ("pdf", 404), ("png", 404), ("exe", 404)):
+        response = await browser.get(f"/charts/active-users.{name}?account={OWN}")
+        assert response.status_code == status, name

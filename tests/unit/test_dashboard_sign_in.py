@@ -171,6 +171,13 @@ async def test_guessing_becomes_slow_for_the_name_and_for_the_address(served: Se
     assert events(served).count("sign_in_failed") == 5
 
 
+async def test_a_password_in_the_wrong_field_is_not_noted(served: Served) -> None:
+    """Of a failed sign-in the log has the name only if there is such a user."""
+    await served.client().post("/sign-in", data={"name": PASSWORD, "password": "ann"})
+    await served.client().post("/sign-in", data={"name": "ann", "password": "not the right one"})
+    assert [entry.who for entry in served.dashboard.gate.audit.tail(2)] == ["ann", ""]
+
+
 async def test_unknown_names_are_answered_like_known_ones(served: Served) -> None:
     """Status and page do not tell whether a name exists."""
     answers = []
