@@ -238,4 +238,6 @@ def _through(door: Door, address: str) -> str:
 
 def _clean_environment() -> Mapping[str, str]:
     """Return the names of our settings with no value: a trial takes nothing from the shell that starts it."""
-    return {name: "" for name in os.environ if name.startswith("CONVOMETER_")}
+    cleared = {name: "" for name in os.environ if name.startswith("CONVOMETER_")}
+    # Its port is a fixed one, which whoever tries this out may be using.
+    return {**cleared, "CONVOMETER_DASHBOARD__IS_ENABLED": "false"}

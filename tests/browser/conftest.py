@@ -33,9 +33,9 @@ def _chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Return Chromium."""
+    """Return Chromium, for the tests of this directory alone: while it is open, an event loop runs in this process."""
     path = _chromium()
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -44,9 +44,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def mail(browser: Browser) -> Iterator[MailBox]:
-    """Return a mail server; asks for the browser first, as nothing is worth starting without it."""
-    del browser
+def mail() -> Iterator[MailBox]:
+    """Return a mail server; nothing is started where there is no browser."""
+    _chromium()
     with mail_box() as box:
         yield box
 
