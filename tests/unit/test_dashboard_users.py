@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -126,6 +128,15 @@ def test_a_token_is_good_until_it_expires(users: Users) -> None:
     assert users.principal_of_token(text, NOW + timedelta(days=1)) is None
     assert users.principal_of_token(text[:-1] + ("A" if text[-1] != "A" else "B"), NOW) is None
     assert text.rpartition("_")[2] not in users.path.read_text("utf-8")
+
+
+def test_a_disabled_users_tokens_stop_working(users: Users) -> None:
+    """Disabling a user stops tokens too, and enabling brings them back."""
+    entry, text = new_token("ci", (Permission.USAGE,), None, NOW, None)
+    users.add(User("ann", "viewer", tokens=(entry,)))
+    for is_disabled in (False, True, False):
+        users.change("ann", partial(msgspec.structs.replace, is_disabled=is_disabled))
+        assert (users.principal_of_token(text, NOW) is None) is is_disabled
 
 
 def run(data: Path, *words: str, stdin: str = "") -> Result:
