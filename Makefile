@@ -7,7 +7,7 @@ DATA ?= data
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka browser test test-long check format lock clean
+.PHONY: help run kafka browser prometheus test test-long check grafana format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,11 +45,23 @@ browser:
 			&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 		|| echo 'no Chromium, so that the browser tests will be skipped; install it, as with: apt-get install chromium' >&2
 
-test: check browser ## all checks and tests (less than 30 minutes)
+# The rules are tried by Prometheus's own tool, and one test runs both servers. Where they cannot be installed those tests
+# are skipped, and say so.
+prometheus:
+	@command -v promtool >/dev/null && command -v amtool >/dev/null \
+		|| { command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+			&& echo 'installing Prometheus and Alertmanager for the tests of the alerts' >&2 \
+			&& tests/support/install_prometheus.sh; } \
+		|| echo 'no Prometheus, so that tests of the alerts will be skipped; install it, as with: apt-get install prometheus prometheus-alertmanager' >&2
+
+test: check browser prometheus ## all checks and tests (less than 30 minutes)
 	$(BIN)/pytest -n 2 -m 'not long'
 
-test-long: check browser ## everything, with the long property and crash runs (hours)
+test-long: check browser prometheus ## everything, with the long property and crash runs (hours)
 	CONVOMETER_TEST_HISTORIES=10000 CONVOMETER_TEST_KILLS=500 $(BIN)/pytest -n 2
+
+grafana: $(VENV)/dev.stamp ## make Grafana's dashboards and alert rules again from deploy/grafana/*.py
+	$(BIN)/python -m deploy.grafana.generate
 
 format: $(VENV)/dev.stamp ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

@@ -48,7 +48,7 @@ from runtime.metrics import Metrics
 from runtime.settings import GatewaySettings, Settings
 from streams.embedded.log import EmbeddedLog
 from streams.records import Record
-from streams.worker import topic_specs
+from streams.topic_specs import topic_specs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,7 +38,8 @@ from streams.kafka.log import KafkaWorkerLog
 from streams.log import WorkerLog
 from streams.opening import WorkerOptions
 from streams.records import Append, Record
-from streams.worker import Worker, topic_specs
+from streams.topic_specs import topic_specs
+from streams.worker import Worker
 from tests.support.kafka_broker import KafkaCluster
 
 PARTITIONS = 4

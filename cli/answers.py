@@ -25,6 +25,8 @@ from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked, local_now
 from sinks.clickhouse.client import ClientPool
 from sinks.clickhouse.counts import ActiveDay, active_days
 from sinks.clickhouse.directory import DayCount, account_choices, account_names, recent_days, totals_version
+from sinks.clickhouse.ladder_health import LadderHealth, read_ladder_health
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters, freshness
 
 Answer = TypeVar("Answer")
@@ -80,6 +82,15 @@ class Answers:
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Meter.limits``."""
         return await self._in_thread(lambda: self._prices.limits(asked))
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """See ``Meter.notices``."""
+        return await self._in_thread(lambda: self._prices.notices(asked))
+
+    async def ladder_health(self, account: str) -> list[LadderHealth]:
+        """See ``Meter.ladder_health``."""
+        now = self._clock.now_seconds()
+        return await self._in_thread(lambda: read_ladder_health(self._clients.get(), account, now))
 
     async def accounts(self) -> list[str]:
         """See ``Meter.accounts``."""

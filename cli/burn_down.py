@@ -40,9 +40,10 @@ async def burn_down(
 ) -> None:
     """How much of each monthly limit is used, and where the month is heading.
 
-    `method` says how `projected` was made: `last_month` takes the share that last month had reached at the same
-    point, `straight_line` an even pace (there was no last month), `complete` means that the month is over, and
-    `too_early` that there is no projection yet.
+    `method` says how `projected` was made: `earlier_months` and `last_month` take the share that those had reached at
+    the same point, `growth_curve` (users only) how new ones became fewer so far, `straight_line` an even pace;
+    `complete` means that the month is over, and `too_early` that there is no projection yet. Four of five months end
+    between `projected_low` and `projected_high`.
     """
     async with engine_of(settings_of(config, data), catch_up=True) as engine:
         uses = await engine.limits(LimitsAsked(month, accounts, numbers))

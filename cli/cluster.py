@@ -30,6 +30,7 @@ from schemas.topics import EVENTS
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClickHouseRefused, ClientPool, open_client
 from sinks.clickhouse.migrations import pending
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.guard import Acceptance, acceptance_append
@@ -38,7 +39,7 @@ from streams.kafka.connection import KafkaConnection
 from streams.kafka.installation import ensure_installation
 from streams.kafka.log import KafkaWorkerLog
 from streams.records import Append, LastOffsets, Record
-from streams.worker import topic_specs
+from streams.topic_specs import topic_specs
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -188,6 +189,10 @@ class ClusterEngine:
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Engine.limits``."""
         return await asyncio.to_thread(self._prices.limits, asked)
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """See ``Engine.notices``."""
+        return await asyncio.to_thread(self._prices.notices, asked)
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""

@@ -162,9 +162,9 @@ def run_async(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
     return body
 
 
-def new_metrics() -> Metrics:
-    """Return metrics in a registry of their own."""
-    return Metrics(CollectorRegistry())
+def new_metrics(settings: Settings | None = None) -> Metrics:
+    """Return metrics in a registry of their own, bounded as the settings say."""
+    return Metrics(CollectorRegistry(), None if settings is None else settings.metrics)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from streams.kafka.connection import KafkaConnection
 from streams.kafka.installation import Installation, read_installation
 from streams.kafka.log import KafkaWorkerLog
 from streams.kafka.topics import check, partition_counts
-from streams.worker import topic_specs
+from streams.topic_specs import topic_specs
 
 
 async def cluster_findings(settings: Settings) -> list[Finding]:

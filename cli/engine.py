@@ -15,6 +15,7 @@ from metering.charges import Charge
 from metering.limits import LimitUse
 from schemas.final_report import FinalReport
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 from streams.normalize import InputFormat
 
@@ -94,6 +95,10 @@ class Engine(Protocol):
 
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """Return how far the limits of a month are used up."""
+        ...
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """Return the notices that were given about limits, the newest first."""
         ...
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:

@@ -65,7 +65,7 @@ def start_process(
     settings = source.load()
     configure_logging(settings.log_format)
     quiet_libraries()
-    clock, metrics = SystemClock(), new_metrics()
+    clock, metrics = SystemClock(), new_metrics(settings)
     in_force = SettingsInForce(settings, metering_of(settings, role), zones_agree_by(clock.now_seconds))
     return Process(in_force, metrics, clock, Reloader(source, in_force, metrics, clock))
 

@@ -9,12 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from cli.dead_letters import DeadLetters, newest_letters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
+from cli.limit_gauges import LimitGauges
+from cli.notices import alert_options
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
 from cli.prices import Prices
@@ -26,17 +30,19 @@ from runtime.metrics import Metrics
 from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
 from schemas.final_report import FinalReport
-from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS
+from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS, MAU_ALERTS, MAU_COUNTS
 from schemas.user_windows import Elsewhere, UserWindows, WindowsAsked
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.embedded.log import EmbeddedLog
 from streams.embedded.port import EmbeddedWorkerLog
 from streams.embedded.transport import register_log, unregister_log
 from streams.guard import Acceptance, acceptance_append
+from streams.ladder_watch import LadderWatcher
 from streams.records import Append, LastOffsets
 from streams.worker import Worker
 
@@ -45,6 +51,7 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 _MAINTENANCE_SECONDS = 30
 _POLL_SECONDS = 0.02
+_NOTICED_SECONDS_MAX = 10.0
 _QUERY_THREADS = 2
 """A page asks several questions at once."""
 
@@ -68,19 +75,23 @@ class Node:
         self.log = log
         self.clients = clients
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
+        self.prices = Prices(in_force, clients, clock)
+        self._ladder = LadderWatcher(clients, settings.worker.ladder_wait_minutes, clock.now_seconds)
         worker_log = EmbeddedWorkerLog(log)
         self.worker = Worker(
             worker_log,
             ClickHouseWriter(clients),
-            live_worker_options(in_force),
+            replace(
+                live_worker_options(in_force), alerts=alert_options(in_force, self.prices, clients, clock)
+            ),
             clock.now_ms,
-            worker_observers(metrics, on_step),
+            worker_observers(metrics, on_step, self._ladder),
         )
         self._intake = LineIntake(self._append, settings.partitions, live_reading(in_force), metrics, clock)
         self._worker_log = worker_log
         self._dead_letters = DeadLetters(worker_log, self._intake)
-        self.prices = Prices(in_force, clients, clock)
-        self._maintenance: asyncio.Task[None] | None = None
+        self._gauges = LimitGauges(metrics, clock, in_force.zones_of, self.limits)
+        self._background: list[asyncio.Task[None]] = []
 
     @classmethod
     async def start(
@@ -113,11 +124,17 @@ class Node:
         except BaseException:
             await node.close()
             raise
-        node._maintenance = asyncio.create_task(node._maintain(), name="maintenance")
-        node._maintenance.add_done_callback(node._maintenance_ended)
+        for name, work in (
+            ("maintenance", node._maintain()),
+            ("ladder", node._ladder.run()),
+            ("limits", node._gauges.run(node.worker)),
+        ):
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(node._background_ended)
+            node._background.append(task)
         return node
 
-    def _maintenance_ended(self, task: asyncio.Task[None]) -> None:
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self.worker.failure = task.exception()
             self.worker.failed.set()
@@ -166,6 +183,32 @@ class Node:
         """Return once everything that is durable in the log now is in ClickHouse."""
         await self._wait_normalized()
         await self.wait_flushed(await self.positions())
+        await self._wait_noticed()
+
+    async def _wait_noticed(self) -> None:
+        """Return once the notices that follow are in ClickHouse too, or after a while: totals do not wait for them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NOTICED_SECONDS_MAX):
+                while not self._is_noticed():
+                    if self.worker.failed.is_set():
+                        return
+                    await asyncio.sleep(_POLL_SECONDS)
+
+    def _is_noticed(self) -> bool:
+        task = self.worker.notify_task
+        owed = task.pending if task is not None else {}
+        return (
+            self._is_read(MAU_COUNTS, self.settings.partitions)
+            and self._is_read(MAU_ALERTS, 1)
+            and not any(channel == "clickhouse" for _, channel in owed)
+        )
+
+    def _is_read(self, topic: str, partitions: int) -> bool:
+        return all(
+            (self.log.committed(CONSUMER_GROUP, topic, partition) or 0)
+            >= self.log.end_offset(topic, partition)
+            for partition in range(partitions)
+        )
 
     async def _wait_normalized(self) -> None:
         """Return once everything that stands in the input topics now has been moved into ``events``."""
@@ -194,6 +237,10 @@ class Node:
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Engine.limits``."""
         return await self.in_query_thread(lambda: self.prices.limits(asked))
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """See ``Engine.notices``."""
+        return await self.in_query_thread(lambda: self.prices.notices(asked))
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""
@@ -238,9 +285,9 @@ class Node:
 
     async def close(self) -> None:
         """Stop everything in order; what is not flushed yet is owed at the next start."""
-        if self._maintenance is not None:
-            self._maintenance.cancel()
-            await asyncio.gather(self._maintenance, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.worker.stop()
         self._queries.shutdown(wait=True)
         unregister_log(self.log.directory)

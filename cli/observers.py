@@ -6,18 +6,38 @@ from collections import Counter
 from collections.abc import Callable
 
 from runtime.metrics import Metrics
+from streams.ladder_watch import LadderWatcher
+from streams.notifying import Outcome
 from streams.step import Step
 from streams.worker import Observers, Worker
 
 
-def worker_observers(metrics: Metrics, on_step: Callable[[str], None] = lambda _: None) -> Observers:
-    """Return observers that count in the given metrics."""
+def worker_observers(
+    metrics: Metrics,
+    on_step: Callable[[str], None] = lambda _: None,
+    ladder: LadderWatcher | None = None,
+) -> Observers:
+    """Return observers that count in the given metrics, and show live messages to the watcher."""
+
+    def committed(partition: int, step: Step, seconds: float) -> None:
+        _committed(metrics, step, seconds)
+        if ladder is not None:
+            ladder.take(partition, step.heard)
+
+    def owned(partition: int, ready: bool) -> None:
+        metrics.partition_ready.labels(str(partition)).set(int(ready))
+        if ladder is not None and not ready:
+            ladder.forget(partition)
+
     return Observers(
-        committed=lambda _partition, step, seconds: _committed(metrics, step, seconds),
+        committed=committed,
         flushed=lambda rows, seconds, succeeded: _flushed(metrics, rows, seconds, succeeded),
+        taken=metrics.count_live,
         ignored=metrics.count_ignored,
         refused=lambda reason: _refused(metrics, reason),
-        owned=lambda partition, ready: metrics.partition_ready.labels(str(partition)).set(int(ready)),
+        owned=owned,
+        noticed=lambda notice: metrics.count_alert_notice(notice.limit_name, notice.kind),
+        delivered=lambda channel, outcome, count: _delivered(metrics, channel, outcome, count),
         on_step=on_step,
     )
 
@@ -55,6 +75,13 @@ def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> No
         metrics.flush_errors.inc()
 
 
+def _delivered(metrics: Metrics, channel: str, outcome: Outcome, count: int) -> None:
+    # ClickHouse is no addressee, and has metrics of its own.
+    if channel in ("webhook", "email"):
+        for _ in range(count):
+            metrics.count_alert_delivery("email" if channel == "email" else "webhook", outcome)
+
+
 def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
     """Set the gauges that are read off rather than counted; called when metrics are scraped."""
     # Nothing is left of a partition that another worker has now: its last lag would stand for ever.
@@ -69,6 +96,9 @@ def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
         metrics.lag_seconds.labels(str(partition)).set(sample.seconds)
         used = sample.seconds / worker.options.events_seconds
         metrics.retention_used_ratio.labels(str(partition)).set(used)
+    metrics.alert_lag_seconds.set(worker.alert_lag_seconds(now_ms))
+    notify = worker.notify_task
+    metrics.alert_deliveries_pending.set(len(notify.pending) if notify is not None else 0)
     metrics.flush_age_seconds.set(worker.flush_age_seconds(now_ms))
     for table, count in worker.state_records().items():
         metrics.state_records.labels(table).set(count)

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from cli.engine import Engine, InputFormat, QueryName
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
+from sinks.clickhouse.notices import NoticesAsked
 from sinks.clickhouse.reader import Filters
 
 SOCKET_NAME = "owner.sock"
@@ -95,15 +96,6 @@ def create_owner_app(engine: Engine) -> Starlette:
     async def query(call: QueryCall) -> object:
         return await engine.query(call.name, call.filters)
 
-    async def charges(call: ChargesAsked) -> object:
-        return await engine.charges(call)
-
-    async def report(call: ReportAsked) -> object:
-        return await engine.report(call)
-
-    async def limits(call: LimitsAsked) -> object:
-        return await engine.limits(call)
-
     async def dead_letters(call: DeadLettersCall) -> object:
         return await engine.dead_letters(call.after, call.limit)
 
@@ -121,9 +113,10 @@ def create_owner_app(engine: Engine) -> Starlette:
             _route("positions", type(None), positions),
             _route("wait-flushed", dict[int, int], wait_flushed),
             _route("query", QueryCall, query),
-            _route("charges", ChargesAsked, charges),
-            _route("report", ReportAsked, report),
-            _route("limits", LimitsAsked, limits),
+            _route("charges", ChargesAsked, engine.charges),
+            _route("report", ReportAsked, engine.report),
+            _route("limits", LimitsAsked, engine.limits),
+            _route("notices", NoticesAsked, engine.notices),
             _route("dead-letters", DeadLettersCall, dead_letters),
             _route("replay", list[int], replay),
             _route("accept", AcceptCall, accept),

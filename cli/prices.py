@@ -21,9 +21,11 @@ from schemas.rate_files import RateFaults
 from schemas.regimes import RegimeFaults
 from sinks.billing import Billing, ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.client import ClickHouseAway, ClickHouseRefused, ClientPool
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked, read_notices
 from sinks.clickhouse.price_tables import load_prices
 from sinks.clickhouse.reader import Filters, run_query
 from sinks.price_data import PriceFiles
+from sinks.price_data import Prices as FilesRead
 
 _log = logging.getLogger(__name__)
 PRICE_FAULTS = (PlanFaults, RateFaults, RegimeFaults)
@@ -56,6 +58,14 @@ class Prices:
         prices = self._files.read()
         if load_prices(self._clients.get(), prices):
             _log.info("price data %s is in force", prices.digest)
+
+    def read(self) -> FilesRead:
+        """Return the price data of now.
+
+        Raises:
+            PlanFaults, RateFaults, RegimeFaults: the files cannot be used.
+        """
+        return self._files.read()
 
     def renew(self) -> None:
         """Do as ``load`` in a running process: what prevents it is said once, and what was loaded stays.
@@ -92,6 +102,10 @@ class Prices:
     def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Billing.limits``."""
         return self._billing.limits(asked, self._now())
+
+    def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """See ``sinks.clickhouse.notices.read_notices``."""
+        return read_notices(self._clients.get(), asked)
 
     def mau_rule(self, account: str, number: str, month: date) -> MauRule:
         """See ``Billing.mau_rule``."""

@@ -24,6 +24,7 @@ from metering.charges import Charge
 from metering.limits import LimitUse
 from schemas.final_report import FinalReport
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 
 Answer = TypeVar("Answer")
@@ -103,6 +104,10 @@ class RemoteEngine:
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Engine.limits``."""
         return await self._call("limits", asked, list[LimitUse])
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """See ``Engine.notices``."""
+        return await self._call("notices", asked, list[NoticeRow])
 
     async def dead_letters(self, after: int, limit: int) -> list[DeadLetterRow]:
         """See ``Engine.dead_letters``."""

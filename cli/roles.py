@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cli.answering import node_answers, server_answers
 from cli.cluster import check_schema, kafka_appender, kafka_log
+from cli.limit_gauges import LimitGauges
 from cli.node import Node
+from cli.notices import alert_options
 from cli.observers import sample_gauges, worker_observers, worker_readiness
 from cli.options import live_worker_options
 from cli.owner import OwnerServer
@@ -28,6 +30,7 @@ from runtime.settings_in_force import SettingsInForce
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.kafka.log import KafkaWorkerLog
+from streams.ladder_watch import LadderWatcher
 from streams.records import Append, Record
 from streams.threads import in_thread
 from streams.worker import Worker
@@ -121,24 +124,32 @@ async def _kafka_worker(
     settings = in_force.settings
     settings.data.mkdir(parents=True, exist_ok=True)
     clients = ClientPool(lambda: open_client(settings.clickhouse))
+    prices = Prices(in_force, clients, clock)
+    options = live_worker_options(in_force)
+    ladder = LadderWatcher(clients, settings.worker.ladder_wait_minutes, clock.now_seconds)
     worker = Worker(
         log,
         ClickHouseWriter(clients),
-        live_worker_options(in_force),
+        replace(options, alerts=alert_options(in_force, prices, clients, clock)),
         clock.now_ms,
-        worker_observers(metrics),
+        worker_observers(metrics, ladder=ladder),
     )
-    prices = Prices(in_force, clients, clock)
-    sampling: asyncio.Task[None] | None = None
+    gauges = LimitGauges(metrics, clock, in_force.zones_of, lambda asked: in_thread(prices.limits, asked))
+    background: list[asyncio.Task[None]] = []
     try:
         await in_thread(check_schema, clients)
         await in_thread(prices.load)
         await worker.start()
-        sampling = asyncio.create_task(_sample(metrics, worker, clock, prices), name="sample")
+        background = [
+            asyncio.create_task(_sample(metrics, worker, clock, prices), name="sample"),
+            asyncio.create_task(ladder.run(), name="ladder"),
+            asyncio.create_task(gauges.run(worker), name="limits"),
+        ]
         yield Roles(lambda: worker_readiness(worker), worker=worker)
     finally:
-        if sampling is not None:
-            sampling.cancel()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await worker.stop()
         clients.close()
 

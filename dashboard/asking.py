@@ -22,9 +22,13 @@ from metering.limits import LimitUse
 from schemas.final_report import FinalReport, Freshness
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.counts import ActiveDay
+from sinks.clickhouse.ladder_health import LadderHealth
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 
 _log = logging.getLogger(__name__)
+_NOTICES_SECONDS = 5
+_LADDER_SECONDS = 15
 
 
 async def ask_summary(visit: Visit, view: View) -> Summary:
@@ -92,6 +96,19 @@ async def ask_limits(site: Site, account: str, month: date) -> list[LimitUse]:
     minute = site.clock.now_seconds() // 60
     asked = LimitsAsked(month, (account,))
     return await site.cache.get(("limits", asked, minute), lambda: site.meter.limits(asked))
+
+
+async def ask_notices(site: Site, account: str, month: date, rows_max: int) -> list[NoticeRow]:
+    """Return the notices about an account in a month, the newest first, read at most every few seconds."""
+    moment = site.clock.now_seconds() // _NOTICES_SECONDS
+    asked = NoticesAsked(month, (account,), (), rows_max)
+    return await site.cache.get(("notices", asked, moment), lambda: site.meter.notices(asked))
+
+
+async def ask_ladder(site: Site, account: str) -> list[LadderHealth]:
+    """Return what became of an account's messages, read at most every few seconds."""
+    moment = site.clock.now_seconds() // _LADDER_SECONDS
+    return await site.cache.get(("ladder", account, moment), lambda: site.meter.ladder_health(account))
 
 
 async def ask_active_days(site: Site, account: str, month: date) -> list[ActiveDay]:

@@ -120,7 +120,11 @@ def mau_chart_of(
     package = growth.package
     expected = None
     if package is not None and package.projected is not None and package.method != "complete":
-        expected = (package.projected, package.projected)
+        low, high = package.projected_low, package.projected_high
+        expected = (
+            package.projected if low is None else low,
+            package.projected if high is None else high,
+        )
     scope = info.number_title(growth.number) if growth.number else "whole account"
     chart = ActiveUsersChart(
         title="Monthly active users",

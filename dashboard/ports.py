@@ -18,6 +18,8 @@ from schemas.user_windows import UserWindows, WindowsAsked
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.counts import ActiveDay
 from sinks.clickhouse.directory import DayCount
+from sinks.clickhouse.ladder_health import LadderHealth
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 
 Row = dict[str, object]
@@ -97,6 +99,14 @@ class Meter(Protocol):
 
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """Return how far the limits of a month are used up."""
+        ...
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """Return the notices that were given about limits, the newest first."""
+        ...
+
+    async def ladder_health(self, account: str) -> list[LadderHealth]:
+        """Return what became of an account's messages lately and before, by number."""
         ...
 
     async def accounts(self) -> list[str]:

@@ -17,7 +17,9 @@ from schemas.final_report import Freshness
 
 _METHODS: Final = {
     "complete": "the month is over",
+    "earlier_months": "by the course of the months before",
     "last_month": "by the course of the month before",
+    "growth_curve": "by how new users have become fewer so far",
     "straight_line": "at an even pace",
     "too_early": "too early to say",
 }
@@ -25,6 +27,7 @@ _LIMITS: Final = {
     "mau_package": "MAU package",
     "free_service": "Free service messages",
     "volume_tier": "Volume tier",
+    "conversation_budget": "Conversation budget",
 }
 
 

@@ -104,11 +104,7 @@ def _unavailable() -> RequestRefused:
 
 def _count(metrics: Metrics, events: Sequence[Event], refusals: Sequence[Refusal]) -> None:
     """Count what one request made durable."""
-    kinds: dict[str, int] = {}
-    for event in events:
-        kinds[event.kind] = kinds.get(event.kind, 0) + 1
-    for kind, count in kinds.items():
-        metrics.count_events(kind, "accepted", count)
+    metrics.count_live(events)
     for refusal in refusals:
         metrics.count_refused(refusal.reason)
         metrics.count_dead_letters(refusal.reason)

@@ -14,9 +14,10 @@ from fractions import Fraction
 
 import msgspec
 
-from metering.calendar import last_day_of, month_after
-from metering.charges import Charge, PriceData
-from metering.forecast import DailyCounts, burn_down
+from metering.calendar import last_day_of, month_after, month_before
+from metering.charges import Charge, ConversationCount, PriceData
+from metering.forecast import EARLIER_MONTHS_MAX, DailyCounts, Kind, burn_down
+from metering.licence import package
 from metering.pricing import SERVICE, priced_as
 from schemas.plans import Plan
 from schemas.rate_cards import Band
@@ -32,7 +33,7 @@ class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
     number: str
     """Empty = the limit is the whole account's."""
     limit_name: str
-    """"mau_package", "free_service" or "volume_tier"."""
+    """"mau_package", "free_service", "conversation_budget" or "volume_tier"."""
     market: str
     """Of a tier, else empty."""
     category: str
@@ -49,31 +50,55 @@ class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
     """"YYYY-MM-DD" on which the last of it was or will be used; None = not in this month."""
     method: str
     """See ``metering.forecast.Method``."""
+    projected_low: int | None = None
+    """Four of five months are to end between this and ``projected_high``."""
+    projected_high: int | None = None
+    exhausted_from: str | None = None
+    """"YYYY-MM-DD" on which the last of it will be used if the month comes to its high bound."""
+    exhausted_to: str | None = None
+    """The same for the low bound; None = then not in this month."""
+    projected_amau: int | None = None
+    """Of a package: users beyond it by the month's end."""
+    projected_amau_cost: Decimal | None = None
+    """What they will come to, in ``currency``; None = too early, or no price agreed."""
+    currency: str = ""
+    """Of the plan; of a package only."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonthSoFar:
-    """What happened in a month and the one before, of one account."""
+    """What happened in a month and those before, of one account."""
 
     account: str
     first: date
     now: datetime
     """Local, without a zone."""
     active: Mapping[tuple[str, str], DailyCounts]
-    """New active users by (number, rule), of both months."""
+    """New active users by (number, rule), of this month and up to three before."""
     charges: Sequence[Charge]
-    """Of both months."""
+    """Of this month and the one before."""
+    conversations: Sequence[ConversationCount] = ()
+    """Of the same months."""
 
-    def split(self, counts: DailyCounts) -> tuple[DailyCounts, DailyCounts]:
-        """Return the counts of this month and those of the month before."""
-        following = month_after(self.first)
-        current = {day: count for day, count in counts.items() if self.first <= day < following}
-        return current, {day: count for day, count in counts.items() if day < self.first}
+    def split(self, counts: DailyCounts) -> tuple[DailyCounts, list[DailyCounts]]:
+        """Return the counts of this month, and those of the months before, the newest first."""
+        months: list[DailyCounts] = []
+        first = self.first
+        for _ in range(1 + EARLIER_MONTHS_MAX):
+            following = month_after(first)
+            months.append({day: count for day, count in counts.items() if first <= day < following})
+            first = month_before(first)
+        return months[0], months[1:]
 
 
 def limits_of(so_far: MonthSoFar, data: PriceData) -> list[LimitUse]:
     """Return every limit of an account: those of its plans, the regime and its tiers."""
-    return [*_packages(so_far, data), *_allotments(so_far, data), *_tiers(so_far, data)]
+    return [
+        *_packages(so_far, data),
+        *_budgets(so_far, data),
+        *_allotments(so_far, data),
+        *_tiers(so_far, data),
+    ]
 
 
 def _packages(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
@@ -82,7 +107,33 @@ def _packages(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
         plan = data.plans.in_force(so_far.account, number, last)
         if plan is not None:
             counts = so_far.active.get((number, plan.mau_rule), {})
-            yield _use(so_far, "mau_package", number, counts, plan.mau_package)
+            use = _use(so_far, "mau_package", number, counts, plan.mau_package, "users")
+            yield _with_cost(use, plan)
+
+
+def _with_cost(use: LimitUse, plan: Plan) -> LimitUse:
+    """Add what the users beyond a package are expected to come to."""
+    if use.projected is None:
+        return msgspec.structs.replace(use, currency=plan.currency)
+    beyond = package(use.projected, plan)
+    return msgspec.structs.replace(
+        use,
+        projected_amau=beyond.amau,
+        projected_amau_cost=beyond.amau_total,
+        currency=plan.currency,
+    )
+
+
+def _budgets(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
+    last = last_day_of(so_far.first)
+    for number in ("", *data.plans.numbers(so_far.account)):
+        plan = data.plans.in_force(so_far.account, number, last)
+        if plan is not None and plan.conversation_budget:
+            counts: dict[date, int] = defaultdict(int)
+            for row in so_far.conversations:
+                if number in ("", row.number):
+                    counts[row.day] += row.charged
+            yield _use(so_far, "conversation_budget", number, counts, plan.conversation_budget)
 
 
 def _allotments(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
@@ -130,12 +181,22 @@ def _tier(so_far: MonthSoFar, market: str, category: str, counts: DailyCounts, b
     use = msgspec.structs.replace(use, market=market, category=category)
     if band.upper:
         return use
-    return msgspec.structs.replace(use, limit=None, left=None, used_percent=None, exhausted_on=None)
+    return msgspec.structs.replace(
+        use,
+        limit=None,
+        left=None,
+        used_percent=None,
+        exhausted_on=None,
+        exhausted_from=None,
+        exhausted_to=None,
+    )
 
 
-def _use(so_far: MonthSoFar, name: str, number: str, counts: DailyCounts, limit: int) -> LimitUse:
-    current, previous = so_far.split(counts)
-    state = burn_down(limit, current, previous, so_far.first, so_far.now)
+def _use(
+    so_far: MonthSoFar, name: str, number: str, counts: DailyCounts, limit: int, kind: Kind = "units"
+) -> LimitUse:
+    current, earlier = so_far.split(counts)
+    state = burn_down(limit, current, earlier, so_far.first, so_far.now, kind)
     return LimitUse(
         month=f"{so_far.first:%Y-%m}",
         account=so_far.account,
@@ -148,9 +209,17 @@ def _use(so_far: MonthSoFar, name: str, number: str, counts: DailyCounts, limit:
         left=state.left,
         used_percent=_percent(state.used, limit),
         projected=state.projected,
-        exhausted_on=state.exhausted_on.isoformat() if state.exhausted_on else None,
+        exhausted_on=_day_text(state.exhausted_on),
         method=state.method,
+        projected_low=state.projected_low,
+        projected_high=state.projected_high,
+        exhausted_from=_day_text(state.exhausted_from),
+        exhausted_to=_day_text(state.exhausted_to),
     )
+
+
+def _day_text(day: date | None) -> str | None:
+    return day.isoformat() if day else None
 
 
 def _percent(used: int, limit: int) -> Decimal | None:

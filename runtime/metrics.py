@@ -1,23 +1,42 @@
 """All metric names of the process in one place.
 
 Owns names, help texts, label sets and buckets. Does not own when they are raised. Label values are bounded: closed
-vocabularies, partitions, or the first ``NAMES_MAX`` names seen; the rest counts as ``other``.
+vocabularies, partitions, or the first names seen, as many as ``NAMES_MAX`` or the settings say; the rest counts as
+``other``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from schemas.events import KINDS, REFUSAL_REASONS
+from runtime.clock import Clock, SystemClock
+from runtime.largest_of_late import LargestOfLate
+from runtime.limit_metrics import LIMIT_NAMES, LimitCollector, LimitName, ShownLimit
+from runtime.setting_tables import MetricsSettings
+from schemas.events import KINDS, REFUSAL_REASONS, Event
+from schemas.limits import FUTURE_TOLERANCE_SECONDS
 
 PREFIX = "convometer"
 NAMES_MAX = 100
 OTHER = "other"
+FROM_THE_FUTURE = "from_the_future"
 
 EVENT_OUTCOMES: tuple[str, ...] = ("accepted", "counted", "duplicate", "late", "expired_status", "forwarded")
 """``accepted``: durable in the log. The rest is what the worker made of it."""
 RELOAD_OUTCOMES: tuple[str, ...] = ("applied", "unchanged", "refused", "failed")
 """``refused``: the settings are faulty. ``failed``: they could not be read again by a fault of ours."""
+
+NoticeKind = Literal["crossed", "recovered"]
+"""A limit's threshold was crossed; what was used fell below it again, or a new month began."""
+Channel = Literal["webhook", "email"]
+DeliveryOutcome = Literal["delivered", "failed", "gave_up"]
+"""``failed``: it will be tried again. ``gave_up``: it will not."""
+
+_SKEW_SLICE_SECONDS = 60.0
+_SKEW_SLICES = 5
 
 _SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 _EVENTS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -26,24 +45,41 @@ _EVENTS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 class Metrics:
     """Every metric of one process, registered in the registry given, so that tests have their own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register all metrics.
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        bounds: MetricsSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Register all metrics; without settings, within the default bounds.
 
         Raises:
             ValueError: the registry already has them.
         """
         self.registry = registry
+        self._bounds = bounds or MetricsSettings()
+        self._clock = clock or SystemClock()
         self._ignored_names: set[str] = set()
         self._event_children: dict[tuple[str, str], Counter] = {}
         self._request_children: dict[tuple[str, int], Counter] = {}
+        self._account_children: dict[str, Counter] = {}
         self._intake()
         self._gateway()
         self._worker()
         self._flush()
         self._settings()
+        self._limits()
 
     def _intake(self) -> None:
         self.events = self._counter("events", "Events by kind and what became of them.", "kind", "outcome")
+        self.account_events = self._counter(
+            "account_events", "Events that came in live and are durable in the log, by account.", "account"
+        )
+        self._skew = LargestOfLate(self._clock, _SKEW_SLICE_SECONDS, _SKEW_SLICES)
+        self._gauge(
+            "clock_skew_seconds",
+            "How far events of the last minutes lay ahead of the clock of this process; 0 = none did.",
+        ).set_function(self._skew.largest)
         self.updates_ignored = self._counter(
             "updates_ignored", "Known updates that are not metered, by name.", "name"
         )
@@ -141,6 +177,69 @@ class Metrics:
             "settings_restart_pending", "Changed settings that take effect by a restart only."
         )
 
+    def _limits(self) -> None:
+        self._limit_collector = LimitCollector(PREFIX, self._bounds.limits_max)
+        self.registry.register(self._limit_collector)
+        self.alert_notices = self._counter(
+            "alert_notices", "Notices of limits, by what became of a threshold.", "limit_name", "kind"
+        )
+        self.alert_deliveries = self._counter(
+            "alert_deliveries", "Attempts to deliver a notice of a limit.", "channel", "outcome"
+        )
+        # From the start on, so that the first is a step from 0 that alarms can see.
+        for limit_name in LIMIT_NAMES:
+            for kind in get_args(NoticeKind):
+                self.alert_notices.labels(limit_name, kind)
+        for channel in get_args(Channel):
+            for outcome in get_args(DeliveryOutcome):
+                self.alert_deliveries.labels(channel, outcome)
+        self.alert_deliveries_pending = self._gauge(
+            "alert_deliveries_pending", "Notices of limits that are neither delivered nor given up."
+        )
+        self.alert_lag_seconds = self._gauge(
+            "alert_lag_seconds", "Age of the oldest count that limits have not been compared with."
+        )
+
+    def show_limits(self, rows: Iterable[ShownLimit]) -> None:
+        """Show these limits and no others; beyond ``metrics.limits_max``, those that are used up the most."""
+        self._limit_collector.show(rows)
+
+    def count_alert_notice(self, limit_name: LimitName, kind: NoticeKind) -> None:
+        """Count a notice of a limit."""
+        self.alert_notices.labels(limit_name, kind).inc()
+
+    def count_alert_delivery(self, channel: Channel, outcome: DeliveryOutcome) -> None:
+        """Count an attempt to deliver a notice."""
+        self.alert_deliveries.labels(channel, outcome).inc()
+
+    def count_live(self, events: Sequence[Event]) -> None:
+        """Count events that have just become durable, on the way that live traffic takes.
+
+        What an operator feeds in is counted by ``count_events`` alone: a backfill must not pass for an account's
+        traffic of today. The events are of one batch: what they have in common is looked up once.
+        """
+        kinds: dict[str, int] = {}
+        accounts: dict[str, int] = {}
+        newest = 0.0
+        for event in events:
+            kinds[event.kind] = kinds.get(event.kind, 0) + 1
+            accounts[event.account] = accounts.get(event.account, 0) + 1
+            newest = max(newest, event.occurred_at - event.received_at / 1000)
+        for kind, count in kinds.items():
+            self.count_events(kind, "accepted", count)
+        for account, count in accounts.items():
+            self._account_child(account).inc(count)
+        if newest > 0:
+            self._skew.note(newest)
+
+    def _account_child(self, account: str) -> Counter:
+        child = self._account_children.get(account)
+        if child is None:
+            if len(self._account_children) >= self._bounds.accounts_max:
+                return self.account_events.labels(OTHER)
+            child = self._account_children[account] = self.account_events.labels(account)
+        return child
+
     def count_events(self, kind: str, outcome: str, count: int = 1) -> None:
         """Count events of one kind; words outside the vocabularies count as ``other``."""
         child = self._event_children.get((kind, outcome))
@@ -167,6 +266,9 @@ class Metrics:
     def count_refused(self, reason: str, count: int = 1) -> None:
         """Count refused updates."""
         self.refused.labels(_known_reason(reason)).inc(count)
+        if reason == FROM_THE_FUTURE:
+            # By how much does not get here: at least so much.
+            self._skew.note(FUTURE_TOLERANCE_SECONDS)
 
     def count_dead_letters(self, reason: str, count: int = 1) -> None:
         """Count records that are durable in the dead letter."""

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 PREFIX = "CONVOMETER_"
 DELIMITER = "__"
-SECRET_KEYS: frozenset[str] = frozenset({"app_secrets", "events_tokens", "verify_token"})
+SECRET_KEYS: frozenset[str] = frozenset({"app_secrets", "events_tokens", "verify_token", "secrets", "url"})
 # Addresses can hold a password. One that is written without quotes is a number to TOML, and a fault.
 _UNPRINTED_KEYS = SECRET_KEYS | {"broker", "clickhouse", "password"}
 # Not settings: where the file is, and the size of the test runs.

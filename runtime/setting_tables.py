@@ -190,6 +190,10 @@ class WorkerSettings(Table):
     query_tokens: Annotated[
         Secrets, Field(description="bearer tokens of whoever may ask for a user's windows; none = nobody")
     ] = ()
+    ladder_wait_minutes: Annotated[
+        int,
+        Field(ge=0, le=1440, description="after which a message's steps are looked at; 0 = never, minutes"),
+    ] = 30
     refused_window: Annotated[int, Field(ge=10, description="updates that the share is taken of")] = 5000
 
     @model_validator(mode="after")
@@ -198,6 +202,17 @@ class WorkerSettings(Table):
         if self.message_retention_days <= self.horizon_days:
             raise ValueError("message_retention_days of more than horizon_days")
         return self
+
+
+class MetricsSettings(Table):
+    """How many series there may be of what only the traffic knows the number of."""
+
+    limits_max: Annotated[
+        int, Field(ge=0, le=10_000, description="limits with gauges of their own, those used up most first")
+    ] = 500
+    accounts_max: Annotated[
+        int, Field(ge=0, le=100_000, description="accounts with a counter of their own, the first seen")
+    ] = 1000
 
 
 class KafkaSettings(Table):

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic.fields import FieldInfo
@@ -28,6 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from runtime.alert_tables import AlertSettings
 from runtime.dashboard_tables import DashboardSettings
 from runtime.setting_faults import DELIMITER, PREFIX, SettingsError, faults_of, unknown_variables
 from runtime.setting_tables import (
@@ -35,6 +37,7 @@ from runtime.setting_tables import (
     AccountSettings,
     GatewaySettings,
     KafkaSettings,
+    MetricsSettings,
     Table,
     WorkerSettings,
     ZoneFrom,
@@ -43,9 +46,11 @@ from runtime.setting_tables import (
 
 __all__ = [
     "AccountSettings",
+    "AlertSettings",
     "DashboardSettings",
     "GatewaySettings",
     "KafkaSettings",
+    "MetricsSettings",
     "Role",
     "Settings",
     "SettingsError",
@@ -94,6 +99,8 @@ class Settings(Table):
     gateway: Annotated[GatewaySettings, Field(description="the HTTP entrance")] = GatewaySettings()
     worker: Annotated[WorkerSettings, Field(description="the metering worker")] = WorkerSettings()
     dashboard: Annotated[DashboardSettings, Field(description="the billing dashboard")] = DashboardSettings()
+    alerts: Annotated[AlertSettings, Field(description="notices before a limit is used up")] = AlertSettings()
+    metrics: Annotated[MetricsSettings, Field(description="bounds of the metrics")] = MetricsSettings()
     kafka: Annotated[KafkaSettings, Field(description="how to reach Kafka")] = KafkaSettings()
     dead_letter_retention_days: Annotated[
         int, Field(ge=1, le=3660, description="age at which dead letters go, days")
@@ -103,6 +110,14 @@ class Settings(Table):
     ] = 1024 * MIB
     keep_message_text: Annotated[bool, Field(description="keep message text in dead letters")] = False
     log_format: Annotated[Literal["json", "text"], Field(description="shape of a log line")] = "text"
+
+    @field_validator("alerts")
+    @classmethod
+    def _can_mail(cls, alerts: AlertSettings, info: ValidationInfo) -> AlertSettings:
+        dashboard = info.data.get("dashboard")
+        if alerts.emails and isinstance(dashboard, DashboardSettings) and not dashboard.mail.host:
+            raise ValueError("dashboard.mail.host with alerts.emails: the server that mails are sent by")
+        return alerts
 
     @field_validator("broker")
     @classmethod

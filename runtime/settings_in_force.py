@@ -16,7 +16,7 @@ from runtime.setting_tables import DEFAULT_ZONE, AccountSettings, Table, ZoneRul
 from runtime.settings import Settings
 
 LIVE_GATEWAY_KEYS: Final = ("app_secrets", "events_tokens", "verify_token")
-"""What of the gateway's table takes effect without a restart. Of the accounts' tables, everything can."""
+"""What of the gateway's table takes effect without a restart. Of the tables of accounts and alerts, everything can."""
 _DEFAULT_ZONES: Final[ZoneRules] = (("", DEFAULT_ZONE),)
 
 Metering = Literal["none", "shared", "sole"]
@@ -179,7 +179,7 @@ def _with_live_keys(running: Settings, fresh: Settings, waiting: list[str]) -> S
             accounts[account] = entry.model_copy(update={"time_zone": kept})
     live = {name: getattr(fresh.gateway, name) for name in LIVE_GATEWAY_KEYS}
     gateway = running.gateway.model_copy(update=live)
-    return running.model_copy(update={"gateway": gateway, "accounts": accounts})
+    return running.model_copy(update={"gateway": gateway, "accounts": accounts, "alerts": fresh.alerts})
 
 
 def _zone_fault(account: str) -> str:

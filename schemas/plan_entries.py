@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from schemas.money import MICROS, Micros, is_currency, minor_unit_digits, parse_micros
 from schemas.plans import CONVERSATION_TYPES, Licence, MauRule, TierSource
+from schemas.thresholds import read_thresholds
 
 
 def _amount(value: object) -> Micros:
@@ -80,6 +81,12 @@ class PlanEntry(BaseModel):
         Currency | None, Field(description="in which the provider bills the account")
     ] = None
     volume_tiers: Annotated[TierSource, Field(description="none, counted or reported")] = "none"
+    conversation_budget: Annotated[
+        int, Field(ge=0, strict=True, description="charged conversations a month to be warned of")
+    ] = 0
+    alert_thresholds: Annotated[
+        tuple[str, ...] | None, BeforeValidator(read_thresholds), Field(description="where notices are given")
+    ] = None
     conversation_prices: Annotated[
         dict[ConversationType, Amount], Field(description="of a charged conversation, by type")
     ] = Field(default_factory=dict)

@@ -188,4 +188,6 @@ def _plans_of(history: list[_Placed]) -> Iterator[Plan]:
             },
             rate_currency=entry.rate_currency or "",
             volume_tiers=entry.volume_tiers,
+            conversation_budget=entry.conversation_budget,
+            alert_thresholds=entry.alert_thresholds,
         )

@@ -59,6 +59,10 @@ class Plan:
     rate_currency: str = ""
     """Currency in which the provider bills the account; empty = that of the plan."""
     volume_tiers: TierSource = "none"
+    conversation_budget: int = 0
+    """Charged conversations a month beyond which somebody wants to know; 0 = no budget. Nothing is charged by it."""
+    alert_thresholds: tuple[str, ...] | None = None
+    """Where notices are given (``schemas.thresholds``); None = where the settings say."""
 
     @property
     def card_currency(self) -> str:

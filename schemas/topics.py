@@ -13,6 +13,8 @@ INPUT_TOPICS: tuple[str, ...] = ("sent", "delivered", "read", "incoming", "webho
 USERS_CHANGELOG = "convometer-users-changelog"
 COUNTERS_CHANGELOG = "convometer-counters-changelog"
 ACCOUNTS_CHANGELOG = "convometer-accounts-changelog"
+ALERTS_CHANGELOG = "convometer-alerts-changelog"
+DELIVERIES_CHANGELOG = "convometer-deliveries-changelog"
 CHANGELOGS: tuple[str, ...] = (USERS_CHANGELOG, COUNTERS_CHANGELOG, ACCOUNTS_CHANGELOG)
 
 INSTALLATION = "convometer-installation"
@@ -21,8 +23,15 @@ INSTALLATION = "convometer-installation"
 ACCEPTS = "convometer-accepts"
 """Where an operator says that a stopped partition may go on."""
 
+MAU_COUNTS = "mau.counts"
+"""What each partition has counted of each month towards its limits; partition = that of account and number."""
+MAU_ALERTS = "mau.alerts"
+"""Notices: a limit's threshold was crossed, or its use fell back below it."""
+COMPACTED: frozenset[str] = frozenset({*CHANGELOGS, MAU_COUNTS, ALERTS_CHANGELOG, DELIVERIES_CHANGELOG})
+"""Topics that keep the newest record of each key: what lies before it can be gone without a loss."""
+
 CONSUMER_GROUP = "convometer"
-CONSUMED_TOPICS: frozenset[str] = frozenset({EVENTS, *INPUT_TOPICS})
+CONSUMED_TOPICS: frozenset[str] = frozenset({EVENTS, *INPUT_TOPICS, MAU_COUNTS, MAU_ALERTS})
 """What the group reads: before its first commit it still needs everything there."""
 
 

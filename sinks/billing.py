@@ -15,6 +15,7 @@ import msgspec
 
 from metering.calendar import Calendar, ZoneRules, last_day_of, month_before
 from metering.charges import Charge, Counts, TierUpdate, WhatIf
+from metering.forecast import EARLIER_MONTHS_MAX
 from metering.licence import package
 from metering.limits import LimitUse, MonthSoFar, limits_of, series_of
 from metering.month_counts import Circumstances, MonthCounts
@@ -163,7 +164,7 @@ class Billing:
         uses: list[LimitUse] = []
         for first, accounts in by_month.items():
             before, last = month_before(first), last_day_of(first)
-            active = active_days(client, before, last, accounts)
+            active = active_days(client, _months_before(first, EARLIER_MONTHS_MAX), last, accounts)
             counts = {each.account: each for each in self._counts(before, last, accounts)}
             for account in accounts:
                 days = [
@@ -175,6 +176,7 @@ class Billing:
                     local_now(self._zones_of(account), now),
                     series_of(days),
                     charges_of(counts[account], data) if account in counts else (),
+                    counts[account].conversations if account in counts else (),
                 )
                 uses += limits_of(so_far, data)
         uses.sort(
@@ -219,6 +221,12 @@ class Billing:
             updates.setdefault(tier.account, []).append(update)
         for counts in billing_counts(client, first, last, accounts):
             yield replace(counts, tier_updates=tuple(updates.get(counts.account, ())))
+
+
+def _months_before(first: date, count: int) -> date:
+    for _ in range(count):
+        first = month_before(first)
+    return first
 
 
 def _zone_in(rules: ZoneRules, first: date) -> str:

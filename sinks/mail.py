@@ -91,6 +91,8 @@ class Mail:
     text: str
     html: str = ""
     attachments: tuple[Attachment, ...] = ()
+    message_id: str = ""
+    """In angle brackets; empty = a new one. A mail that is sent again with the same is the same mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ def _message(mail: Mail, sender: str) -> EmailMessage:
     message["To"] = ", ".join(mail.to)
     message["Subject"] = _one_line(mail.subject, SUBJECT_CHARACTERS_MAX)
     message["Date"] = datetime.now(UTC)
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+    message["Message-ID"] = mail.message_id or make_msgid(domain=sender.rpartition("@")[2])
     # No automatic answers to an automatic mail.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"

@@ -74,6 +74,8 @@ class PartitionRecord(msgspec.Struct, array_like=True):
     those under way."""
     received_until_ms: int = 0
     """Time of the newest source record in the state, UTC milliseconds; 0 = none, or not noted yet."""
+    has_published: bool = False
+    """Whether the totals of all months are in ``mau.counts``; False = this state is older than that topic."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Put the commits from the next one on into an epoch of their own."""

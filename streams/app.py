@@ -1,4 +1,6 @@
-"""The Faust app: one agent on ``events``, one on the input topics. Thin on purpose (design decision 8).
+"""The Faust app: an agent each on ``events``, the input topics, ``mau.counts`` and ``mau.alerts``.
+
+Thin on purpose (design decision 8).
 
 Agents take raw bytes with ``noack()`` and hand each record to the ordered task of its partition; Faust never
 commits these partitions, decodes nothing and restarts nothing. Whatever fails ends the process.
@@ -12,7 +14,7 @@ from typing import Any
 
 import faust
 
-from schemas.topics import CONSUMER_GROUP, EVENTS, INPUT_TOPICS
+from schemas.topics import CONSUMER_GROUP, EVENTS, INPUT_TOPICS, MAU_ALERTS, MAU_COUNTS
 from streams.log import WorkerLog
 
 TakeRecord = Callable[[str, int, int, bytes, int], Awaitable[None]]
@@ -46,7 +48,13 @@ def create_app(log: WorkerLog, partitions: int, data_directory: Path, take: Take
         **log.app_settings,
     )
     log.prepare(app)
-    for name, topics in (("meter", (EVENTS,)), ("normalize", INPUT_TOPICS)):
+    agents = (
+        ("meter", (EVENTS,)),
+        ("normalize", INPUT_TOPICS),
+        ("alert", (MAU_COUNTS,)),
+        ("notify", (MAU_ALERTS,)),
+    )
+    for name, topics in agents:
         _add_agent(app, name, {log.prefix + topic: topic for topic in topics}, partitions, take)
     return app
 

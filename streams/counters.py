@@ -44,6 +44,11 @@ def decode_key(stored: bytes) -> CounterKey:
     return (rest[4], day, account.decode(), *_decode_rest(rest[5:]))
 
 
+def measure_count(family: int) -> int:
+    """Return how many measures the rows of a family have."""
+    return _MEASURE_COUNTS[family]
+
+
 def decode_value(stored: bytes) -> tuple[int, tuple[int, ...]]:
     """Return the commit sequence that last changed a row, and its measures."""
     sequence, *values = _decode_value(stored)
@@ -76,14 +81,17 @@ class Counters:
         self._cells: dict[str, dict[RowKey, _Cell]] = {}
         """By account, the cells of rows in the cache that differences have named so far."""
 
-    def add(self, account: str, differences: Mapping[RowKey, int], changed: set[CounterKey]) -> None:
-        """Add one user's differences and note the rows changed. The rows must have been loaded."""
+    def add(
+        self, account: str, differences: Mapping[RowKey, int], before: dict[CounterKey, tuple[int, ...]]
+    ) -> None:
+        """Add one user's differences and note what the rows changed were before. They must have been loaded."""
         cells = self._cells[account]
         for named, difference in differences.items():
             cell = cells[named]
             row = cell.row
+            if row.key not in before:
+                before[row.key] = tuple(row.measures)
             row.measures[cell.place] += difference
-            changed.add(row.key)
 
     def load(self, changes: Iterable[tuple[str, Mapping[RowKey, int]]]) -> None:
         """Bring the rows that users' differences, by account, will touch into the cache."""
@@ -119,7 +127,7 @@ class Counters:
         cell = self._cells[account][named]
         return cell.row.measures[cell.place]
 
-    def writes(self, changed: set[CounterKey], sequence: int) -> Writes:
+    def writes(self, changed: Iterable[CounterKey], sequence: int) -> Writes:
         """Return the stored form of changed rows under the commit that changes them."""
         rows = [self._rows[key] for key in changed]
         return {row.stored_key: _encode((sequence, *row.measures)) for row in rows}

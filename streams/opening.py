@@ -20,6 +20,7 @@ from metering.rules import Regimes
 from schemas.topics import EVENTS
 from sinks.clickhouse.client import ClickHouseAway
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Mark, Progress
+from streams.alert_options import AlertOptions
 from streams.counters import decode_key, decode_value
 from streams.dirty import DirtyRows
 from streams.flusher import FlushLimits
@@ -55,6 +56,7 @@ class WorkerOptions:
     events_seconds: int = 7 * 86_400
     dead_letter_seconds: int = 30 * 86_400
     dead_letter_bytes: int = 1 << 30
+    alerts: AlertOptions = field(default_factory=AlertOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from schemas.dead_letter import dead_letter_of, encode_dead_letter
 from schemas.events import SET_ASIDE
-from schemas.topics import DEAD_LETTER, EVENTS
+from schemas.topics import DEAD_LETTER, EVENTS, MAU_COUNTS
 from sinks.clickhouse.writer import Progress
 from streams.dirty import DirtyRows
 from streams.log import events_position
@@ -175,6 +175,8 @@ def appends_of(step: Step, partition: int, now_ms: int) -> list[Append]:
             for refusal in step.refusals
         ]
         appends.append(Append(DEAD_LETTER, 0, letters))
+    for owner, counts in step.published.items():
+        appends.append(Append(MAU_COUNTS, owner, [Record(key, value, now_ms) for key, value in counts]))
     for owner, batches in step.forwards.items():
         appends.append(Append(EVENTS, owner, [Record(None, batch, now_ms) for batch in batches]))
     return appends

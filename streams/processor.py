@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from metering.ladder_health import heard_of
 from metering.meter import Outcome, meter
 from metering.state import incoming_id_digest, message_id_digest
 from metering.storage import expired_item
 from metering.user import AccountRules
+from schemas.alert_codec import encode_count
+from schemas.alerts import MonthCount, MonthTotals
 from schemas.codec import (
     BATCH_TAG,
     CONTROL_TAG,
@@ -55,6 +58,7 @@ from streams.counters import Counters
 from streams.folding import fold_cached
 from streams.linking import Changes, Linking
 from streams.meeting import Meeting
+from streams.month_totals import MonthCounter, Scope
 from streams.step import ProcessorConfig, SourceRecord, Step
 from streams.store import PartitionStore, Table
 from streams.tiers import tier_changes, tier_day
@@ -92,6 +96,7 @@ class Processor:
         self.config = config
         self.users = Users(store, config.cached_items_max)
         self.counters = Counters(store)
+        self.months = MonthCounter(store)
         self.accounts: dict[str, AccountRecord] = {}
         self._rules: dict[str, AccountRules] = {}
         self._refused_run = 0
@@ -147,6 +152,9 @@ class Processor:
                 self._admit(event, step, intake)
         changed: dict[UserKey, CachedUser] = {}
         changes = self._meter(intake, step, changed)
+        for user, cached in changed.items():
+            events = intake.by_user.get(user, ())
+            step.heard += heard_of(user[0], events, cached.metered.user.messages, now_seconds)
         changes += self.linking.take(intake.parcels, step, changed)
         step.writes[Table.USERS].update(self.users.writes(changed.values()))
         changes += self._tier_changes(intake.tiers, step)
@@ -173,10 +181,39 @@ class Processor:
             step.forwards.setdefault(owner, []).extend(map(encode_batch, chunks))
         for owner, parcels in step.parcels.items():
             step.forwards.setdefault(owner, []).extend(encode_parcels(parcels))
+        self._publish(step)
         changed = set(step.rows)
         step.rows = {key: self.counters.values(key) for key in changed}
         step.writes[Table.COUNTERS].update(self.counters.writes(changed, step.sequence))
         return step
+
+    def _publish(self, step: Step) -> None:
+        """Tell the alerts what was counted of each month, as of this step."""
+        if not self.record.has_published:
+            # State of a version that published nothing: what is not touched any more has to be told as well.
+            step.months = self.months.everything(self.accounts, self._floor_of) | step.months
+            self.record.has_published = True
+        for scope, totals in step.months.items():
+            self._publish_count(scope, totals, step)
+        for scope in sorted(step.closed_months):
+            self._publish_count(scope, MonthTotals(), step, is_closed=True)
+
+    def _publish_count(
+        self, scope: Scope, totals: MonthTotals, step: Step, *, is_closed: bool = False
+    ) -> None:
+        account, number, month = scope
+        count = MonthCount(
+            account=account,
+            number=number,
+            month=month,
+            partition=self.config.partition,
+            sequence=step.sequence,
+            received_until_ms=step.received_until_ms,
+            totals=totals,
+            is_closed=is_closed,
+        )
+        owner = partition_of(account, number, self.config.partition_count)
+        step.published.setdefault(owner, []).append(encode_count(count))
 
     def after_commit(self) -> None:
         """Trim the caches once the step is in the store."""
@@ -327,10 +364,15 @@ class Processor:
     def _add_up(self, changes: Changes, step: Step) -> None:
         """Add differences to the counter rows."""
         self.counters.load(changes)
-        rows: set[CounterKey] = set()
+        before: dict[CounterKey, tuple[int, ...]] = {}
         for account, differences in changes:
-            self.counters.add(account, differences, rows)
-        step.rows = dict.fromkeys(rows, ())
+            self.counters.add(account, differences, before)
+        step.rows = before
+        step.months.update(self.months.take(before, self.counters, self._floor_of))
+
+    def _floor_of(self, account: str) -> int:
+        """Return the day before which counter rows of an account have left the store."""
+        return self.accounts[account].floor_day
 
     def fold(self, key: UserKey, cached: CachedUser, step: Step) -> set[bytes]:
         """Fold a user up to its account's cut and return the items that this drops."""

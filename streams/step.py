@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from metering.calendar import ZoneRules
+from metering.ladder_health import Heard
 from metering.retention import Cut
 from metering.rules import Regimes
+from schemas.alerts import MonthTotals
 from schemas.events import Event, Refusal
 from schemas.parcels import Parcel
 from schemas.rows import CounterKey
+from streams.month_totals import Scope
 from streams.store import Table
 
 SourceRecord = tuple[int, bytes, int]
@@ -58,6 +61,14 @@ class Step:
     )
     rows: dict[CounterKey, tuple[int, ...]] = field(default_factory=dict)
     """Counter rows with their new absolute measures."""
+    months: dict[Scope, MonthTotals] = field(default_factory=dict)
+    """Totals of months that changed, as absolute values."""
+    closed_months: set[Scope] = field(default_factory=set)
+    """Months of which rows left the store with this step."""
+    published: dict[int, list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    """Records for ``mau.counts``, by its partitions."""
+    heard: list[Heard] = field(default_factory=list)
+    """What is known of live messages that it spoke of."""
     refusals: list[Refusal] = field(default_factory=list)
     forwards: dict[int, list[bytes]] = field(default_factory=dict)
     """Records for other partitions, or for this one's own next step."""

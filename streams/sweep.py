@@ -176,6 +176,7 @@ class Sweep:
         record.floor_day = max(record.floor_day, floor_day)
         processor.record.note_dropped(newest, floor_day - 1)
         processor.counters.forget(dropped)
+        step.closed_months = processor.months.close(account, dropped)
         return step
 
 

@@ -7,22 +7,27 @@ ClickHouse client or the process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import faust
 from faust.types import TP
 
-from schemas.events import Parsed
-from schemas.topics import ACCEPTS, CHANGELOGS, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
+from metering.calendar import Calendar
+from schemas.alerts import Notice
+from schemas.events import Event, Parsed
+from schemas.topics import EVENTS, MAU_ALERTS, MAU_COUNTS
 from schemas.user_windows import Elsewhere, UserWindows, WindowsAsked
 from sinks.clickhouse.writer import ClickHouseWriter
+from streams.alerting import AlertPorts, AlertTask
 from streams.app import create_app
 from streams.flusher import Flusher
 from streams.guard import Acceptances
 from streams.inputs import InputPorts, InputTask
 from streams.log import WorkerLog
+from streams.notifying import NotifyPorts, NotifyTask, Outcome
 from streams.opening import Opened, Opener, WorkerOptions
 from streams.partition import PartitionTask, TaskPorts
 from streams.processor import StateMismatch
@@ -30,9 +35,9 @@ from streams.source import Source
 from streams.step import Step
 from streams.task import OrderedTask, Supervision
 from streams.threads import in_thread
+from streams.topic_specs import topic_specs
 from streams.windows import find_windows
 
-INPUT_RETENTION_SECONDS = 86_400
 Key = tuple[str, int]
 """``(topic, partition)``"""
 
@@ -51,28 +56,16 @@ class Observers:
 
     committed: Callable[[int, Step, float], None] = lambda _partition, _step, _seconds: None
     flushed: Callable[[int, float, bool], None] = lambda _rows, _seconds, _succeeded: None
+    taken: Callable[[Sequence[Event]], None] = lambda _events: None
+    """Called with the events of an input topic that are durable now."""
     ignored: Callable[[str], None] = lambda _name: None
     refused: Callable[[str], None] = lambda _reason: None
     owned: Callable[[int, bool], None] = lambda _partition, _ready: None
     """Called when a partition is ready for work here, and when it is not any more."""
+    noticed: Callable[[Notice], None] = lambda _notice: None
+    delivered: Callable[[str, Outcome, int], None] = lambda _channel, _outcome, _count: None
     on_step: Callable[[str], None] = lambda _name: None
     """The crash tests' way in: called with the name of each step."""
-
-
-def topic_specs(options: WorkerOptions) -> list[TopicSpec]:
-    """Return every topic that the product needs."""
-    return [
-        TopicSpec(EVENTS, options.partitions, retention_seconds=options.events_seconds),
-        *(TopicSpec(name, options.partitions, "compact") for name in CHANGELOGS),
-        *(TopicSpec(name, 1, retention_seconds=INPUT_RETENTION_SECONDS) for name in INPUT_TOPICS),
-        TopicSpec(
-            DEAD_LETTER,
-            1,
-            retention_seconds=options.dead_letter_seconds,
-            retention_bytes=options.dead_letter_bytes,
-        ),
-        TopicSpec(ACCEPTS, 1),
-    ]
 
 
 class PartitionStopped(RuntimeError):
@@ -197,9 +190,18 @@ class Worker:
         if task is None:
             tp = TP(self.log.prefix + topic, partition)
             source = Source(topic, partition, self.log, lambda flow: self._flow(tp, flow))
-            task = self._events_task(source) if topic == EVENTS else self._input_task(source)
+            task = self._new_task(source)
             self.tasks[topic, partition] = task
         return task
+
+    def _new_task(self, source: Source) -> OrderedTask:
+        if source.topic == EVENTS:
+            return self._events_task(source)
+        if source.topic == MAU_COUNTS:
+            return self._alert_task(source)
+        if source.topic == MAU_ALERTS:
+            return self._notify_task(source)
+        return self._input_task(source)
 
     def _events_task(self, source: Source) -> PartitionTask:
         observers = self._observers
@@ -225,6 +227,24 @@ class Worker:
         ports = InputPorts(self.log, options.reading, options.partitions, self._now_ms, self._normalized)
         return InputTask(source, ports, self._supervision)
 
+    def _alert_task(self, source: Source) -> AlertTask:
+        observers, options = self._observers, self.options
+        ports = AlertPorts(
+            self.log, options.alerts.terms, self._today_of, self._now_ms, observers.noticed, observers.on_step
+        )
+        return AlertTask(source, ports, self._supervision)
+
+    def _today_of(self, account: str) -> date:
+        day = Calendar(self.options.zones_of(account)).day(self._now_ms() // 1000)
+        return date(1970, 1, 1) + timedelta(days=day)
+
+    def _notify_task(self, source: Source) -> NotifyTask:
+        observers, alerts = self._observers, self.options.alerts
+        ports = NotifyPorts(
+            self.log, alerts.channels, self._now_ms, alerts.retry, observers.delivered, observers.on_step
+        )
+        return NotifyTask(source, ports, self._supervision)
+
     def _on_open(self, opened: Opened) -> None:
         self.flusher.add(opened.dirty)
         self._observers.owned(opened.partition, True)
@@ -234,6 +254,7 @@ class Worker:
         self._observers.owned(opened.partition, False)
 
     def _normalized(self, parsed: Parsed) -> None:
+        self._observers.taken(parsed.events)
         for name in parsed.ignored:
             self._observers.ignored(name)
         for refusal in parsed.refusals:
@@ -264,6 +285,22 @@ class Worker:
             for task in list(self.tasks.values())
             if isinstance(task, PartitionTask) and task.opened is not None
         ]
+
+    @property
+    def alert_tasks(self) -> list[AlertTask]:
+        """Return the partitions of ``mau.counts`` that are judged here."""
+        return [task for task in list(self.tasks.values()) if isinstance(task, AlertTask)]
+
+    def alert_lag_seconds(self, now_ms: int) -> float:
+        """Return the age of the oldest count that is here and not judged."""
+        oldest = min((task.oldest_pending_ms or now_ms for task in self.alert_tasks), default=now_ms)
+        return max(0.0, (now_ms - oldest) / 1000)
+
+    @property
+    def notify_task(self) -> NotifyTask | None:
+        """Return what delivers notices, if that is done here."""
+        task = self.tasks.get((MAU_ALERTS, 0))
+        return task if isinstance(task, NotifyTask) else None
 
     def stops(self) -> dict[str, str]:
         """Return why partitions stand still, by name."""

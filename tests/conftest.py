@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.support.judges", "tests.support.kafka_fixtures"]
 
 REPORT = "report"
+
+# A deadline measures the machine, which others use too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from schemas.topics import INSTALLATION
 from sinks.clickhouse.client import open_client
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.reader import Filters
-from streams.worker import topic_specs
+from streams.topic_specs import topic_specs
 
 SESSION_SECONDS = 3.0
 _CONNECT_SECONDS = 60.0

@@ -86,6 +86,34 @@ class ActiveUsersRow(BaseModel):
     amau: int | None = None
 
 
+class NoticeRow(BaseModel):
+    """A notice about a limit: a threshold was crossed, or the count fell back below it."""
+
+    id: str = Field(description="the same in every copy of the notice")
+    month: str = Field(description="YYYY-MM")
+    account: str
+    number: str = Field(description='"" = the whole account')
+    limit_name: Literal["mau_package", "free_service", "conversation_budget"]
+    threshold: str = Field(description='such as "80%", or a count')
+    threshold_count: int
+    n: int = Field(description="among those of its threshold in the month: odd = crossed, even = recovered")
+    kind: Literal["crossed", "recovered"]
+    level: Literal["ok", "warning", "exhausted"]
+    level_before: Literal["ok", "warning", "exhausted"]
+    limit: int
+    used: int
+    cause: Literal["count", "plan"]
+    is_past: bool = Field(description="the month was final already: nobody was written to")
+    received_until: datetime
+    noticed_at: datetime
+
+
+class Notices(BaseModel):
+    """The notices about an account in a month, the newest first."""
+
+    data: list[NoticeRow]
+
+
 class ChargeRow(BaseModel):
     """One line of charges: units of one day and kind at one rate."""
 
@@ -116,7 +144,7 @@ class LimitRow(BaseModel):
     month: str
     account: str
     number: str = Field(description='"" = the limit is the whole account\'s')
-    limit_name: Literal["mau_package", "free_service", "volume_tier"]
+    limit_name: Literal["mau_package", "free_service", "conversation_budget", "volume_tier"]
     market: str
     category: str
     limit: int | None
@@ -125,7 +153,14 @@ class LimitRow(BaseModel):
     used_percent: str | None
     projected: int | None
     exhausted_on: date | None
-    method: Literal["complete", "last_month", "straight_line", "too_early"]
+    method: Literal["complete", "earlier_months", "last_month", "growth_curve", "straight_line", "too_early"]
+    projected_low: int | None = Field(description="four of five months are to end between this and the next")
+    projected_high: int | None
+    exhausted_from: date | None = Field(description="at the high bound")
+    exhausted_to: date | None = Field(description="at the low bound; null = then not in this month")
+    projected_amau: int | None = Field(description="users beyond the package by the month's end")
+    projected_amau_cost: str | None = Field(description="null = too early, or no price agreed")
+    currency: str
 
 
 class Limits(BaseModel):
@@ -217,6 +252,21 @@ class Minute(BaseModel):
     incoming: int
 
 
+class LadderRow(BaseModel):
+    """What became of a number's messages of the last hours, each looked at some time after it was first heard of."""
+
+    number: str
+    messages: int
+    silent: int = Field(description="sent, and nothing since")
+    read_without_delivered: int
+    delivered_without_sent: int
+    expected_silent: float | None = Field(
+        description="at the share of the seven days before; null = not known"
+    )
+    expected_read_without_delivered: float | None
+    expected_delivered_without_sent: float | None
+
+
 class Live(BaseModel):
     """What happens now."""
 
@@ -224,6 +274,7 @@ class Live(BaseModel):
     sampled_at: datetime | None
     minutes: list[Minute]
     freshness: list[PartitionFreshness]
+    ladder: list[LadderRow] = Field(description="health of the traffic by number; follows live messages only")
     refused: list[RefusedLetter] | None = Field(
         description="newest first, of all accounts that may be seen; null = they cannot be read now"
     )

@@ -19,7 +19,16 @@ from dashboard.api import models
 from dashboard.api.access import allowed
 from dashboard.api.answers import charge_row, json_response, rows_response
 from dashboard.api.paging import LIMIT_DEFAULT, LIMIT_MAX, Row, page_of, sort_key
-from dashboard.asking import ask_charges, ask_freshness, ask_limits, ask_report, ask_rows, ask_summary
+from dashboard.asking import (
+    ask_charges,
+    ask_freshness,
+    ask_ladder,
+    ask_limits,
+    ask_notices,
+    ask_report,
+    ask_rows,
+    ask_summary,
+)
 from dashboard.http import PROBLEM_TYPE, Refusal
 from dashboard.pages.live import refused_rows
 from dashboard.pages.windows import asked_windows
@@ -31,6 +40,7 @@ from dashboard.views import View
 from metering.charges import Sums
 from schemas.money import decimal_of
 from sinks.billing import ChargesAsked
+from sinks.clickhouse.ladder_health import LadderHealth
 from sinks.clickhouse.reader import Filters, columns_of
 
 _ERRORS = (400, 401, 403, 404, 406, 422, 429, 503)
@@ -229,7 +239,17 @@ async def limits(visit: Usage, account: AccountName, month: Month = "") -> Respo
     """Return how far packages, free messages and volume tiers of a month are used up, and where it is heading."""
     info = await visit.site.account_info(visit.allowed(account))
     uses = await ask_limits(visit.site, account, month_of(month, info.today))
+    if not visit.principal.may(Permission.MONEY):
+        uses = [msgspec.structs.replace(use, projected_amau_cost=None) for use in uses]
     return json_response({"data": uses})
+
+
+@router.get("/alerts", response_model=models.Notices)
+async def notices(visit: Usage, account: AccountName, month: Month = "") -> Response:
+    """Return the notices that were given about the limits of a month, the newest first."""
+    info = await visit.site.account_info(visit.allowed(account))
+    first = month_of(month, info.today)
+    return json_response({"data": await ask_notices(visit.site, account, first, LIMIT_MAX)})
 
 
 @router.get(
@@ -262,6 +282,7 @@ async def live(visit: Usage, account: AccountName) -> Response:
                 each if sees_all else msgspec.structs.replace(each, position=0)
                 for each in await ask_freshness(site)
             ],
+            "ladder": [_ladder(each) for each in await ask_ladder(site, account)],
             "refused": await refused_rows(visit),
         }
     )
@@ -299,6 +320,15 @@ def _tile(tile: Tile) -> dict[str, object]:
         "previous": tile.previous,
         "messages": tile.messages,
         "costs": None if tile.costs is None else [_cost(sums) for sums in tile.costs],
+    }
+
+
+def _ladder(health: LadderHealth) -> dict[str, object]:
+    measures = ("silent", "read_without_delivered", "delivered_without_sent")
+    return {
+        "number": health.number,
+        **health.recent._asdict(),
+        **{f"expected_{name}": health.expected(name) for name in measures},
     }
 
 

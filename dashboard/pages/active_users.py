@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from dashboard.asking import ask_active_days, ask_freshness, ask_limits, ask_rows
+from dashboard.asking import ask_active_days, ask_freshness, ask_limits, ask_notices, ask_rows
 from dashboard.charts import FILE_FORMATS, mau_chart_of, picture_format, theme_of, width_of
 from dashboard.growth import Growth, grown
 from dashboard.http import Refusal, attachment, tagged
@@ -23,6 +23,7 @@ from sinks.clickhouse.reader import Filters
 from sinks.exports.pictures import draw
 
 NUMBERS_CHARTED_MAX: Final = 1
+NOTICES_SHOWN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ async def active_users_page(visit: Visit) -> Response:
         chosen=numbers,
         scopes=await scopes_of(visit, info.account, month, numbers, limits),
         limits=[use for use in limits if use.limit_name != "mau_package"],
+        notices=await ask_notices(visit.site, info.account, month, NOTICES_SHOWN),
         growth=growth,
         chart_query=_chart_query(info, month, growth.number),
         fresh=await ask_freshness(visit.site),

@@ -8,10 +8,11 @@ from typing import Final
 
 from starlette.responses import Response
 
-from dashboard.asking import ask_freshness
+from dashboard.asking import ask_freshness, ask_ladder
 from dashboard.live import SAMPLE_SECONDS, Minute
 from dashboard.ports import RefusedRow, RefusedUnavailable
 from dashboard.site import Site, Visit
+from sinks.clickhouse.ladder_health import RECENT_SECONDS
 
 REFUSED_SHOWN: Final = 20
 _REFUSED_READ: Final = 500
@@ -53,6 +54,8 @@ async def live_page(visit: Visit) -> Response:
         sampled_at=visit.site.live.sampled_at,
         now=visit.site.now(),
         fresh=fresh,
+        ladder=await ask_ladder(visit.site, account),
+        ladder_hours=RECENT_SECONDS // 3600,
         refused=await refused_rows(visit),
         refresh_seconds=SAMPLE_SECONDS,
     )

@@ -158,6 +158,11 @@ class ExportPool:
                 await self._drop_worker()
                 message = f"the export took longer than {self._timeout_seconds:g} seconds"
                 raise ExportTooLong(message) from late
+            except (OSError, RuntimeError) as fault:
+                if self._closed:
+                    # Killed while it was being fed, the executor says whatever its pipe says.
+                    raise ExportsClosed("exports are closed") from fault
+                raise
             self._recent_seconds += _RECENT_WEIGHT * (monotonic() - begun - self._recent_seconds)
             return done
         if self._closed:

@@ -8,7 +8,7 @@ from typing import Any
 
 import faust
 
-from schemas.topics import CHANGELOGS, CONSUMER_GROUP, TopicSpec
+from schemas.topics import COMPACTED, CONSUMER_GROUP, TopicSpec
 from streams.embedded.log import EmbeddedLog
 from streams.log import Bounds, SourcePosition
 from streams.records import Append, LastOffsets, StoredRecord
@@ -77,7 +77,7 @@ class EmbeddedWorkerLog:
     ) -> AsyncIterator[Sequence[StoredRecord]]:
         """See ``WorkerLog.read``."""
         log = self.embedded
-        compacted = topic in CHANGELOGS
+        compacted = topic in COMPACTED
         if compacted:
             # Compaction may have removed the oldest: what is left is complete. But a tombstone that it took away
             # meanwhile would leave a removed key with the reader.

@@ -17,7 +17,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import TRANSPORTS
 
-from schemas.topics import CHANGELOGS, TopicSpec
+from schemas.topics import COMPACTED, TopicSpec
 from streams.kafka.connection import SCHEME, KafkaConnection
 from streams.kafka.topics import TOMBSTONE_SECONDS, declare
 from streams.kafka.writer import KafkaPartitionWriter
@@ -127,7 +127,7 @@ class KafkaWorkerLog:
             reader.assign([tp])
             start = (await reader.beginning_offsets([tp]))[tp]
             if offset < start:
-                if topic not in CHANGELOGS:
+                if topic not in COMPACTED:
                     raise OffsetOutOfRange(topic, partition, offset, start)
                 offset = start
             reader.seek(tp, offset)

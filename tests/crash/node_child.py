@@ -23,6 +23,8 @@ from runtime.clock import SystemClock
 from runtime.metrics import Metrics
 from runtime.settings import AccountSettings, Settings, WorkerSettings, ZoneFrom
 from schemas.rows import FAMILIES
+from schemas.topics import CONSUMER_GROUP, MAU_ALERTS, MAU_COUNTS
+from streams.embedded.port import EmbeddedWorkerLog
 from tests.oracle.strategies import ACCOUNT_ZONES
 
 
@@ -47,6 +49,10 @@ class Arguments:
     """Die once everything is sent and committed, and nothing of it flushed."""
     quiet: bool = False
     """Append nothing to the log, not even a hold."""
+    plans: str = ""
+    """Path of a file of plans."""
+    tell_alerts: bool = False
+    """Wait until all is judged and told, and report the counts, the notices and those in ClickHouse."""
 
 
 class Killer:
@@ -64,10 +70,11 @@ class Killer:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def settings_of(data: Path, flush_interval_ms: int) -> Settings:
+def settings_of(data: Path, flush_interval_ms: int, plans: str = "") -> Settings:
     """Return settings in which the generated accounts have their zones."""
     return Settings(
         data=data,
+        plans=Path(plans) if plans else None,
         partitions=2,
         accounts={
             account: AccountSettings(time_zone=(ZoneFrom(zone=zone),))
@@ -97,7 +104,7 @@ def rows_of(node: Node) -> list[list[Any]]:
 
 async def main(arguments: Arguments, lines: list[bytes]) -> None:
     """Send lines until told to stop or killed."""
-    settings = settings_of(Path(arguments.data), 60_000 if arguments.unflushed else 20)
+    settings = settings_of(Path(arguments.data), 60_000 if arguments.unflushed else 20, arguments.plans)
     node = await Node.start(settings, Metrics(CollectorRegistry()), SystemClock(), Killer(arguments))
     try:
         if not arguments.quiet:
@@ -108,6 +115,9 @@ async def main(arguments: Arguments, lines: list[bytes]) -> None:
         await node.wait_flushed(await node.positions())
         if arguments.finish:
             say(rows=await asyncio.to_thread(rows_of, node))
+        if arguments.tell_alerts:
+            await alerts_told(node)
+            await tell_alerts(node)
     finally:
         await node.close()
 
@@ -121,6 +131,47 @@ async def feed(node: Node, arguments: Arguments, lines: list[bytes]) -> None:
         intake = await node.ingest(chunk, "canonical", position + 1)
         assert intake.accepted == len(chunk), intake
         say(acknowledged=position + len(chunk))
+
+
+async def alerts_told(node: Node) -> None:
+    """Wait until every count is judged, and every notice delivered."""
+
+    def is_read(topic: str, partition: int) -> bool:
+        end = node.log.end_offset(topic, partition)
+        return (node.log.committed(CONSUMER_GROUP, topic, partition) or 0) >= end
+
+    while not (  # noqa: ASYNC110 - nobody tells
+        all(is_read(MAU_COUNTS, partition) for partition in range(node.settings.partitions))
+        and is_read(MAU_ALERTS, 0)
+        and node.worker.notify_task is not None
+        and not node.worker.notify_task.pending
+    ):
+        await asyncio.sleep(0.01)
+
+
+async def tell_alerts(node: Node) -> None:
+    """Report the two topics, and the ids in ClickHouse."""
+    counts = [
+        [value.decode() for value in await values_of(node, MAU_COUNTS, partition)]
+        for partition in range(node.settings.partitions)
+    ]
+    notices = [value.decode() for value in await values_of(node, MAU_ALERTS, 0)]
+    rows = await asyncio.to_thread(
+        lambda: node.clients.get().query("SELECT id FROM alerts FINAL ORDER BY id")
+    )
+    say(counts=counts, notices=notices, table=[id_ for (id_,) in rows])
+
+
+async def values_of(node: Node, topic: str, partition: int) -> list[bytes]:
+    """Return the records of a topic's partition."""
+    log = EmbeddedWorkerLog(node.log)
+    end = (await log.bounds(topic, partition)).end
+    return [
+        record.value
+        async for chunk in log.read(topic, partition, 0, end)
+        for _, record in chunk
+        if record.value is not None
+    ]
 
 
 async def committed(node: Node) -> None:

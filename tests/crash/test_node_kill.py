@@ -72,6 +72,8 @@ class Child:
         self.lines.write_bytes(b"".join(canonical_json(event) + b"\n" for event in events))
         self.acknowledged = 0
         self.rows: Totals = {}
+        self.said: dict[str, list[object]] = {}
+        """The newest of each kind of line."""
 
     def run(self, **arguments: object) -> bool:
         """Run one node; return whether it was killed."""
@@ -82,6 +84,7 @@ class Child:
         for line in done.stdout.splitlines():
             said = json.loads(line)
             self.acknowledged = said.get("acknowledged", self.acknowledged)
+            self.said |= said
             if "rows" in said:
                 self.rows = {tuple(key): tuple(values) for key, values in said["rows"]}
         return done.returncode == -9

@@ -32,7 +32,7 @@ from streams.opening import Opener, WorkerOptions
 from streams.processor import StateMismatch
 from streams.records import Append, Record
 from streams.store import Table
-from streams.worker import topic_specs
+from streams.topic_specs import topic_specs
 from tests.integration.conftest import Database
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.commands import convometer

@@ -26,7 +26,8 @@ from streams.kafka.writer import CommitFailed, KafkaPartitionWriter
 from streams.opening import WorkerOptions
 from streams.partition import PartitionTask
 from streams.records import Append, Record
-from streams.worker import Worker, topic_specs
+from streams.topic_specs import topic_specs
+from streams.worker import Worker
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.kafka_broker import KafkaCluster
 

@@ -33,7 +33,8 @@ from streams.kafka.installation import ensure_installation
 from streams.kafka.log import KafkaWorkerLog
 from streams.opening import WorkerOptions
 from streams.records import Append, Record
-from streams.worker import Worker, topic_specs
+from streams.topic_specs import topic_specs
+from streams.worker import Worker
 from tests.integration.conftest import Database
 from tests.oracle.totals import expected_totals
 from tests.support.clickhouse_http import ClickHouseHttp, Mode

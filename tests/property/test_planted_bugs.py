@@ -50,14 +50,19 @@ def lose_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     add = Counters.add
     seen = 0
 
-    def losing(self: Counters, account: str, differences: dict, changed: set[CounterKey]) -> None:  # type: ignore[type-arg]
+    def losing(
+        self: Counters,
+        account: str,
+        differences: dict,  # type: ignore[type-arg]
+        before: dict[CounterKey, tuple[int, ...]],
+    ) -> None:
         nonlocal seen
         kept = {}
         for row, value in differences.items():
             seen += 1
             if seen % 100:
                 kept[row] = value
-        add(self, account, kept, changed)
+        add(self, account, kept, before)
 
     monkeypatch.setattr(Counters, "add", losing)
 

@@ -21,6 +21,7 @@ from dashboard.access.users import Token, User, Users, new_token
 from dashboard.assets import keep_chart_script
 from dashboard.ports import AccountInfo, LocalDay, QueryName, RefusedRow, Row
 from metering.charges import Charge, Counts
+from metering.ladder_health import LadderCounts
 from metering.limits import LimitUse
 from metering.month_counts import Circumstances, MonthCounts
 from metering.statement import final_report
@@ -34,6 +35,8 @@ from schemas.user_windows import UserWindow, UserWindows, WindowsAsked
 from sinks.billing import ChargesAsked, LimitsAsked, ReportAsked
 from sinks.clickhouse.counts import ActiveDay
 from sinks.clickhouse.directory import DayCount
+from sinks.clickhouse.ladder_health import LadderHealth
+from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 from sinks.price_data import PriceFiles
 
@@ -173,6 +176,39 @@ class TableMeter:
         )
         month = MonthCounts(asked.month, Counts(asked.account), (), (), ())
         return final_report(month, PriceFiles().read().data, circumstances, asked.number)
+
+    async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
+        """See ``Meter``: one notice about each account asked for."""
+        self._ask("notices")
+        return [
+            NoticeRow(
+                f"id-{account}",
+                "2026-11",
+                account,
+                "",
+                "mau_package",
+                "80%",
+                8,
+                1,
+                "crossed",
+                "warning",
+                "ok",
+                10,
+                8,
+                "count",
+                False,
+                datetime(2026, 11, 20, 9, tzinfo=UTC),
+                datetime(2026, 11, 20, 9, 0, 1, tzinfo=UTC),
+            )
+            for account in asked.accounts
+        ]
+
+    async def ladder_health(self, account: str) -> list[LadderHealth]:
+        """See ``Meter``."""
+        self._ask("ladder_health")
+        return [
+            LadderHealth(f"{account}-1", LadderCounts(100, 30, 4, 2), LadderCounts(10_000, 1_000, 100, 0))
+        ]
 
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Meter``."""

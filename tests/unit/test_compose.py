@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.alerting import (
+    ALERT_CHECKS,
+    check_alerts,
+    check_routes,
+    check_runbook_links,
+)
 from tests.support.deployment import (
     CHECKS,
     EXAMPLES,
     Check,
     Deployment,
-    check_alerts,
     check_commands,
     check_files,
     check_images,
@@ -36,7 +40,9 @@ from tests.support.deployment import (
     known_metrics,
     settings_of,
 )
+from tests.support.deployment_grafana import check_grafana
 from tests.support.image import Image, build_wheel, check_image, package_files
+from tests.support.prometheus_tools import knows_url_file, run_tool, tool
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENT = Deployment.of(ROOT)
@@ -52,7 +58,7 @@ def _own_hangup() -> Iterator[None]:
     signal.signal(signal.SIGHUP, handler)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [*CHECKS, *ALERT_CHECKS, check_grafana])
 def test_the_files_agree(check: Check) -> None:
     """What the check says holds for the files as they are."""
     assert check(DEPLOYMENT) == []
@@ -121,7 +127,38 @@ FAULTS: tuple[tuple[Check, str, str, str, str], ...] = (
         "ConvometerSlow has no",
     ),
     (check_alerts, "rules_test_text", "ConvometerNoWebhooks", "", "ConvometerNoWebhooks is not tried"),
+    (check_runbook_links, "rules_text", "#convometerlag\n", "#convometerslow\n", "its runbook_url is"),
+    (check_runbook_links, "runbook_text", "### ConvometerLag\n", "### Lag\n", "the runbook has no"),
+    (check_routes, "alertmanager_text", '"ConvometerLag"', '"ConvometerSlow"', "is called ConvometerSlow"),
+    (check_routes, "alertmanager_text", "ConvometerPackage.+", "ConvometerPack", "is called ConvometerPack"),
+    (
+        check_metrics,
+        "rules_text",
+        "account:convometer_account_events:increase1h > 0",
+        "account:convometer_account_events:increase2h > 0",
+        "increase2h",
+    ),
     (check_runbook, "runbook_text", "dlq list", "dlq look", "No such command"),
+    (
+        check_grafana,
+        "source_text",
+        "username: grafana_reader",
+        "username: default",
+        "Grafana reads as default",
+    ),
+    (check_grafana, "source_text", "Database: convometer", "Database: other", "convometer is written"),
+    (check_grafana, "source_text", "host: clickhouse", "host: localhost", "no service localhost"),
+    (check_grafana, "reader_text", "GRANT SELECT ON convometer.*", "GRANT ALL ON *.*", "the reader may"),
+    (check_grafana, "reader_text", "<readonly>1<", "<readonly>0<", "is not read-only"),
+    (check_grafana, "reader_text", "from_env=", "from_file=", "does not know the reader's password"),
+    (check_grafana, "compose_text", "datasource@4.20.0", "datasource", "is not one version"),
+    (
+        check_grafana,
+        "compose_text",
+        "users.d/grafana_reader.xml:/etc",
+        "users.d:/etc",
+        "not told of the reader",
+    ),
 )
 
 
@@ -228,11 +265,13 @@ def test_the_wheel_holds_everything_that_lies_in_the_packages(tmp_path: Path) ->
 
 def test_prometheus_takes_its_files() -> None:
     """Prometheus's own tool finds no fault in configuration and rules, and each alert fires as its test says."""
-    promtool = _tool("promtool")
+    promtool = tool("promtool")
     rules = DEPLOY / "prometheus" / "rules"
-    _run(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
-    _run(promtool, "check", "rules", str(rules / "convometer.yml"))
-    _run(promtool, "test", "rules", str(rules / "convometer_test.yml"))
+    run_tool(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
+    run_tool(promtool, "check", "rules", str(rules / "convometer.yml"))
+    tests = sorted(map(str, rules.glob("*_test.yml")))
+    assert len(tests) == 3
+    run_tool(promtool, "test", "rules", *tests)
 
 
 def test_prometheus_takes_what_the_dashboard_asks(tmp_path: Path) -> None:
@@ -244,25 +283,40 @@ def test_prometheus_takes_what_the_dashboard_asks(tmp_path: Path) -> None:
     rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(asked)]
     file = tmp_path / "panels.yml"
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}), encoding="utf-8")
-    _run(_tool("promtool"), "check", "rules", str(file))
+    run_tool(tool("promtool"), "check", "rules", str(file))
 
 
-def test_alertmanager_takes_its_file() -> None:
+def configured(tmp_path: Path, amtool: str) -> str:
+    """Return the configuration of Alertmanager; for an old one, with the receiver's address in it."""
+    text = DEPLOYMENT.alertmanager_text
+    if not knows_url_file(amtool):
+        assert "url_file: /run/alert-webhook-url" in text
+        text = text.replace("url_file: /run/alert-webhook-url", "url: http://127.0.0.1:9/")
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_alertmanager_takes_its_file(tmp_path: Path) -> None:
     """Alertmanager's own tool finds no fault in its configuration."""
-    amtool = _tool("amtool")
-    if re.search(r"version 0\.(\d|1\d|2[0-5])\.", _run(amtool, "--version")):
-        pytest.skip("amtool before 0.26 does not know url_file")
-    _run(amtool, "check-config", str(DEPLOY / "alertmanager" / "alertmanager.yml"))
+    amtool = tool("amtool")
+    said = run_tool(amtool, "check-config", configured(tmp_path, amtool))
+    assert "4 inhibit rules" in said
 
 
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not on the PATH")
-    return path
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("alert", "severity", "route"),
+    [
+        ("ConvometerPackageWarning", "warning", '{alertname=~"ConvometerPackage.+"}'),
+        ("ConvometerPackageForecast", "warning", '{alertname=~"ConvometerPackage.+"}'),
+        ("ConvometerDown", "critical", '{severity="critical"}'),
+        ("ConvometerAccountSilent", "warning", "default-route"),
+    ],
+)
+def test_alerts_take_their_routes(tmp_path: Path, alert: str, severity: str, route: str) -> None:
+    """All reach the operators: limits by account and once a day, what is critical sooner, and the rest."""
+    amtool = tool("amtool")
+    file = f"--config.file={configured(tmp_path, amtool)}"
+    labels = [f"alertname={alert}", f"severity={severity}", "account=9001"]
+    said = run_tool(amtool, "config", "routes", "test", "--tree", file, *labels)
+    assert f"{route}  receiver: operators" in said

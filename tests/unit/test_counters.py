@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[PartitionStore]:
 
 def add(counters: Counters, store: PartitionStore, differences: dict[RowKey, int], sequence: int) -> None:
     """Load, add and store, as a step does."""
-    changed: set[CounterKey] = set()
+    changed: dict[CounterKey, tuple[int, ...]] = {}
     counters.load([("account", differences)])
     counters.add("account", differences, changed)
     store.apply({Table.COUNTERS: counters.writes(changed, sequence)}, {})
@@ -59,7 +59,7 @@ def test_accounts_do_not_meet(store: PartitionStore) -> None:
     """The same row of two accounts is two rows, loaded in one go."""
     counters = Counters(store)
     changes: list[tuple[str, dict[RowKey, int]]] = [("account", {TOTAL: 2}), ("other", {TOTAL: 5})]
-    changed: set[CounterKey] = set()
+    changed: dict[CounterKey, tuple[int, ...]] = {}
     counters.load(changes)
     for account, differences in changes:
         counters.add(account, differences, changed)

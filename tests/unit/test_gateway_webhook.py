@@ -76,6 +76,7 @@ def test_signed_body_is_durable_before_200() -> None:
     assert sorted(event.message_id for event in gateway.log.events()) == ["wamid.0", "wamid.1", "wamid.2"]
     assert {event.received_at for event in gateway.log.events()} == {NOW_MS}
     assert gateway.sample("events_total", kind="sent", outcome="accepted") == 3
+    assert gateway.sample("account_events_total", account="9001") == 3
     assert gateway.sample("gateway_requests_total", route="/webhooks/meta", status="200") == 1
 
 

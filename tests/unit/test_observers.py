@@ -34,6 +34,12 @@ class Working:
         """See ``Worker.flush_age_seconds``."""
         return 0.0
 
+    notify_task = None
+
+    def alert_lag_seconds(self, _now_ms: int) -> float:
+        """See ``Worker.alert_lag_seconds``."""
+        return 4.0
+
     def moves(self) -> dict[int, tuple[int, int]]:
         """See ``Worker.moves``."""
         return dict.fromkeys(self.lags, (5, 3))
@@ -53,6 +59,7 @@ def test_a_partition_that_went_to_another_worker_leaves_no_lag_behind() -> None:
     assert registry.get_sample_value("convometer_lag_records", {"partition": "0"}) == 7
     assert registry.get_sample_value("convometer_retention_used_ratio", {"partition": "0"}) == 0.6
     assert registry.get_sample_value("convometer_identity_moves_sent", {"partition": "0"}) == 5
+    assert registry.get_sample_value("convometer_alert_lag_seconds") == 4
     del working.lags[0]
     sample_gauges(metrics, worker, 0)
     for name in ("lag_records", "lag_seconds", "retention_used_ratio", "identity_moves_sent"):

@@ -12,11 +12,13 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from metering.calendar import Calendar
+from runtime.alert_tables import AlertEmail, AlertSettings, AlertWebhook
 from runtime.dashboard_tables import DashboardSettings, MailSettings
 from runtime.settings import (
     AccountSettings,
     GatewaySettings,
     KafkaSettings,
+    MetricsSettings,
     Role,
     Settings,
     SettingsError,
@@ -375,12 +377,25 @@ def documented_keys() -> Iterator[tuple[str, str, type[BaseModel]]]:
         "worker.": WorkerSettings,
         "dashboard.": DashboardSettings,
         "dashboard.mail.": MailSettings,
+        "alerts.": AlertSettings,
+        "alerts.webhooks.": AlertWebhook,
+        "alerts.emails.": AlertEmail,
+        "metrics.": MetricsSettings,
         "kafka.": KafkaSettings,
         "accounts.ID.": AccountSettings,
     }
     for prefix, model in prefixes.items():
         for name in model.model_fields:
-            if name not in ("gateway", "worker", "dashboard", "mail", "kafka", "accounts"):
+            if name not in (
+                "gateway",
+                "worker",
+                "dashboard",
+                "mail",
+                "alerts",
+                "metrics",
+                "kafka",
+                "accounts",
+            ):
                 yield prefix + name, name, model
 
 

@@ -1,0 +1,145 @@
+"""How long it takes from the webhook that crosses a threshold to the notice, under load.
+
+``python -m bench.alerts [--accounts 400] [--events-per-second 2000]`` runs a node in this process, feeds it traffic of
+many accounts at a steady rate, and takes the time from when the crossing event was given to it until the notice was
+durable, and until a webhook on loopback had it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import click
+import orjson
+from prometheus_client import CollectorRegistry
+
+from cli.node import Node
+from runtime.clock import SystemClock
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+
+PACKAGE = 10
+TICK_SECONDS = 0.025
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Receiver:
+    """A webhook's receiver on loopback, in this event loop."""
+
+    def __init__(self) -> None:
+        self.arrived: dict[str, float] = {}
+        """By account."""
+        self.noticed: dict[str, float] = {}
+        self.server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen and return the port."""
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port: int = self.server.sockets[0].getsockname()[1]
+        return port
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length")
+        )
+        notice = orjson.loads(await reader.readexactly(length))["data"]
+        self.arrived[notice["account"]] = time.time()
+        self.noticed[notice["account"]] = notice["noticed_at_ms"] / 1000
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+
+def settings_in(directory: Path, accounts: Sequence[str], port: int) -> Settings:
+    """Return settings in which each account has a package."""
+    plans = "".join(
+        f'[[plans]]\naccount = "{account}"\nactivated = 2026-01-01\nlicence = "none"\ncurrency = "EUR"\n'
+        f'mau_package = {PACKAGE}\nalert_thresholds = ["100%"]\n'
+        for account in accounts
+    )
+    (directory / "plans.toml").write_text(plans)
+    webhook = {"url": f"http://127.0.0.1:{port}/", "secrets": [SECRET]}
+    return Settings.model_validate(
+        {
+            "data": directory / "data",
+            "plans": directory / "plans.toml",
+            "alerts": {"webhooks": [webhook], "allowed_networks": ["127.0.0.1"]},
+        }
+    )
+
+
+def message(account: str, user: int, number: int) -> bytes:
+    """Return one incoming message."""
+    return orjson.dumps(
+        {
+            "kind": "incoming",
+            "account": account,
+            "number": f"n{number % 3}",
+            "message_id": f"{account}-{user}-{number}",
+            "user_phone": f"4915{user:08d}",
+            "occurred_at": int(time.time()),
+        }
+    )
+
+
+async def measure(directory: Path, account_count: int, rate: int) -> Receiver:
+    """Feed until every account has crossed, and print what it took."""
+    accounts = [f"account-{number:04d}" for number in range(account_count)]
+    receiver, random = Receiver(), Random(1)
+    settings = settings_in(directory, accounts, await receiver.start())
+    node = await Node.start(settings, Metrics(CollectorRegistry()), SystemClock())
+    given: dict[str, float] = {}
+    users = dict.fromkeys(accounts, 0)
+    sent, begun = 0, time.time()
+    try:
+        while len(given) < account_count:
+            lines = []
+            for _ in range(max(1, round(rate * TICK_SECONDS))):
+                account = random.choice(accounts)
+                user = random.randint(1, users[account]) if users[account] else 0
+                # One in twenty is a new user; the rest are messages of those who are known.
+                if not user or (random.random() < 0.05 and users[account] < PACKAGE):
+                    user = users[account] = users[account] + 1
+                    if user == PACKAGE:
+                        given[account] = time.time()
+                lines.append(message(account, user, sent))
+                sent += 1
+            await node.ingest(lines, "canonical", 1)
+            await asyncio.sleep(max(0.0, begun + sent / rate - time.time()))
+        click.echo(
+            f"{sent} events in {time.time() - begun:.1f} s: {sent / (time.time() - begun):.0f} a second"
+        )
+        async with asyncio.timeout(30):
+            while len(receiver.arrived) < account_count:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+    finally:
+        await node.close()
+    for title, moments in (("notice durable", receiver.noticed), ("webhook taken", receiver.arrived)):
+        waits = sorted(moments[account] - given[account] for account in accounts)
+        at = [waits[min(len(waits) - 1, int(share * len(waits)))] for share in (0.5, 0.95, 0.99)]
+        click.echo(
+            f"{title}: p50 {at[0] * 1000:.0f} ms, p95 {at[1] * 1000:.0f} ms, p99 {at[2] * 1000:.0f} ms,"
+            f" longest {waits[-1] * 1000:.0f} ms, {len(waits)} notices"
+        )
+    return receiver
+
+
+@click.command()
+@click.option("--accounts", default=400, show_default=True)
+@click.option("--events-per-second", default=2000, show_default=True)
+def main(accounts: int, events_per_second: int) -> None:
+    """Measure from crossing to notice."""
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(measure(Path(directory), accounts, events_per_second))
+
+
+if __name__ == "__main__":
+    main()

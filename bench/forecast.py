@@ -1,0 +1,221 @@
+"""How far the forecast of a month's active users is off, on months that are generated and held back.
+
+``python -m bench.forecast`` prints the table of docs/guides/forecast.md. Each account lives four months and a fifth
+that is held back from a point on; users are real sets, so that a user counts once a month. ``--tune`` shows the same of
+other accounts, for setting the constants.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from random import Random
+
+from metering.calendar import last_day_of, month_after
+from metering.forecast import DailyCounts, burn_down
+
+MONTHS = 5
+SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
+ACCOUNTS_A_SHAPE = 40
+FIRST = date(2026, 2, 1)
+LIMIT_SHARE = 0.9
+"""The package is this share of what the month comes to, so that there is a day on which it is used up."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Five months of an account, by day."""
+
+    shape: str
+    months: tuple[tuple[date, DailyCounts], ...]
+
+
+Rates = Callable[[Random], list[float]]
+Day = Callable[[date, int, Random], float]
+"""Gives how busy a day is, 1 = as usual; the second argument is the number of days since the beginning."""
+
+
+def even_rates(random: Random) -> list[float]:
+    """A finite pool in which all are much alike."""
+    rate = random.uniform(0.03, 0.2)
+    return [rate * random.uniform(0.5, 1.5) for _ in range(random.randint(300, 3000))]
+
+
+def heavy_rates(random: Random) -> list[float]:
+    """Few who come daily, many who come once a year."""
+    return [min(2.0, 0.01 * random.paretovariate(0.9)) for _ in range(random.randint(1000, 6000))]
+
+
+def small_pool(random: Random) -> list[float]:
+    """A tiny account."""
+    return [random.uniform(0.02, 0.3) for _ in range(random.randint(15, 60))]
+
+
+def steady(_day: date, _number: int, random: Random) -> float:
+    """Days that differ by chance."""
+    return random.uniform(0.8, 1.2)
+
+
+def weekdays(day: date, _number: int, random: Random) -> float:
+    """A business that rests at weekends."""
+    return random.uniform(0.8, 1.2) if day.weekday() < 5 else 0.05
+
+
+def campaigns(day: date, _number: int, random: Random) -> float:
+    """Bursts on some days, each month on about the same ones."""
+    return 6.0 if day.day in (5, 6, 20) else random.uniform(0.5, 0.9)
+
+
+def wild_campaigns(day: date, number: int, random: Random) -> float:
+    """Bursts on days that nobody could know."""
+    return 8.0 if Random(number // 9 + day.year).randrange(9) == number % 9 else random.uniform(0.5, 0.9)
+
+
+def growing(_day: date, number: int, random: Random) -> float:
+    """A fifth more a month."""
+    return float(random.uniform(0.8, 1.2) * 1.006**number)
+
+
+def shrinking(_day: date, number: int, random: Random) -> float:
+    """A sixth less a month."""
+    return float(random.uniform(0.8, 1.2) * 0.994**number)
+
+
+def seasonal(day: date, _number: int, random: Random) -> float:
+    """Slow waves over the months."""
+    return random.uniform(0.8, 1.2) * (1 + 0.4 * math.sin(day.toordinal() / 365 * 4 * math.pi))
+
+
+SHAPES: dict[str, tuple[Rates, Day]] = {
+    "finite pool": (even_rates, steady),
+    "heavy tail": (heavy_rates, steady),
+    "weekdays only": (even_rates, weekdays),
+    "known campaigns": (heavy_rates, campaigns),
+    "sudden campaigns": (heavy_rates, wild_campaigns),
+    "growing": (heavy_rates, growing),
+    "shrinking": (even_rates, shrinking),
+    "seasonal": (heavy_rates, seasonal),
+    "tiny": (small_pool, steady),
+}
+
+
+def account_of(shape: str, seed: int) -> Account:
+    """Return an account: who is active is drawn by user and day, and counted on the first day of a month."""
+    random = Random(f"{shape} {seed}")
+    make_rates, busy = SHAPES[shape]
+    rates = make_rates(random)
+    months: list[tuple[date, DailyCounts]] = []
+    first = FIRST
+    for _ in range(MONTHS):
+        counts: Counter[date] = Counter()
+        days = list(days_of(first))
+        busyness = [busy(day, (day - FIRST).days, random) for day in days]
+        for rate in rates:
+            day = first_active(rate, days, busyness, random)
+            if day is not None:
+                counts[day] += 1
+        months.append((first, dict(counts)))
+        first = month_after(first)
+    return Account(shape, tuple(months))
+
+
+def days_of(first: date) -> Iterator[date]:
+    """Yield the days of a month."""
+    for offset in range((last_day_of(first) - first).days + 1):
+        yield first + timedelta(days=offset)
+
+
+def first_active(rate: float, days: Sequence[date], busyness: Sequence[float], random: Random) -> date | None:
+    """Return the first day of a month on which somebody is active who comes at this rate a day."""
+    patience = random.expovariate(1.0)
+    for day, busy in zip(days, busyness, strict=True):
+        patience -= rate * busy
+        if patience <= 0:
+            return day
+    return None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One forecast beside what came."""
+
+    error: float
+    """Relative, of the month's end."""
+    is_inside: bool
+    line_error: float
+    """Of an even pace."""
+    days_off: int | None
+    """Of the day on which the package was used up; None = there was none to compare."""
+
+
+def verdict_of(account: Account, share: float, earlier_count: int) -> Verdict | None:
+    """Hold the last month back from a point on, forecast it, and look."""
+    month, counts = account.months[-1]
+    truth = sum(counts.values())
+    length = (last_day_of(month) - month).days + 1
+    elapsed = round(share * length)
+    known = {day: count for day, count in counts.items() if (day - month).days < elapsed}
+    earlier = [counts for _, counts in reversed(account.months[:-1])][:earlier_count]
+    limit = max(1, round(truth * LIMIT_SHARE))
+    now = datetime.combine(month, datetime.min.time()) + timedelta(days=elapsed)
+    state = burn_down(limit, known, earlier, month, now)
+    if state.projected is None or not truth:
+        return None
+    assert state.projected_low is not None
+    assert state.projected_high is not None
+    day = exhausted_on(counts, limit)
+    days_off = abs((state.exhausted_on - day).days) if state.exhausted_on and day >= now.date() else None
+    return Verdict(
+        abs(state.projected - truth) / truth,
+        state.projected_low <= truth <= state.projected_high,
+        abs(sum(known.values()) * length / elapsed - truth) / truth,
+        days_off,
+    )
+
+
+def exhausted_on(counts: DailyCounts, limit: int) -> date:
+    """Return the day on which a limit was reached."""
+    total = 0
+    for day in sorted(counts):
+        total += counts[day]
+        if total >= limit:
+            return day
+    raise AssertionError("the limit is below the month's number")
+
+
+def table(accounts: Sequence[Account], earlier_count: int) -> Iterator[str]:
+    """Yield the lines of a table: shape by share of the month that is known."""
+    yield "| shape | known | months | median error | p90 error | in the range | days off | even pace, median error |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for shape in (*SHAPES, "all"):
+        own = [account for account in accounts if shape in (account.shape, "all")]
+        for share in SHARES:
+            found = [verdict for each in own if (verdict := verdict_of(each, share, earlier_count))]
+            yield _line(shape, share, found)
+
+
+def _line(shape: str, share: float, found: Sequence[Verdict]) -> str:
+    errors = sorted(each.error for each in found)
+    days = [each.days_off for each in found if each.days_off is not None]
+    return (
+        f"| {shape} | {share:.0%} | {len(found)} | {statistics.median(errors):.1%} |"
+        f" {errors[int(0.9 * (len(errors) - 1))]:.1%} | {sum(each.is_inside for each in found) / len(found):.0%} |"
+        f" {statistics.median(days) if days else '-'} | {statistics.median(each.line_error for each in found):.1%} |"
+    )
+
+
+def main() -> None:
+    """Print the tables."""
+    begin = 10_000 if "--tune" in sys.argv else 0
+    accounts = [account_of(shape, begin + number) for shape in SHAPES for number in range(ACCOUNTS_A_SHAPE)]
+    for earlier_count, title in ((3, "Three months before"), (1, "One month before"), (0, "No month before")):
+        sys.stdout.write(f"\n{title}\n\n" + "\n".join(table(accounts, earlier_count)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

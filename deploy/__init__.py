@@ -1,0 +1,1 @@
+"""What surrounds convometer in production. Only Grafana's dashboards are code."""

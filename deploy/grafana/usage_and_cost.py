@@ -1,0 +1,241 @@
+"""The dashboard of usage and cost: what was counted on the chosen days and places, and its value at list rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from deploy.grafana.cost_sql import PROVIDER_VALUE, UNRATED, VALUE, with_charges
+from deploy.grafana.panels import (
+    CLICKHOUSE_VARIABLE,
+    Json,
+    by_day,
+    dashboard,
+    override,
+    query_variable,
+    row,
+    sql,
+    stat,
+    steps,
+    table,
+)
+from deploy.grafana.sql import ACCOUNTS, COUNTRIES, COUNTRY, NUMBERS, indented, rows_of
+
+PLACES: Final = (
+    query_variable("account", "Account", ACCOUNTS, multi=False, follows_time=True),
+    query_variable("number", "Number", NUMBERS, multi=True, follows_time=True),
+    query_variable("country", "Country", COUNTRIES, multi=True, follows_time=True),
+)
+"""Account, number and country, as far as they have rows on the chosen days."""
+
+_LIST_RATES: Final = (
+    "Delivered messages that are not free by the rules of their day, times the list rate of the card in force: before "
+    "the month's free service messages and before volume tiers, so never less than what is charged. Days on which "
+    "conversations were charged (before 1 July 2025) are left out. Exact charges: the report, or `convometer charges`."
+)
+_SIDE_BY_SIDE: Final = (
+    "free: by the rules of the day. provider_value: what the provider's webhooks called billable, at the same rates; "
+    "where it said nothing, nothing is in there. without_rate: would be charged, but no card has a rate; not in value."
+)
+_MONEY: Final = "none"
+_COLUMNS: Final = f"""\
+    sum(count) AS delivered,
+    sumIf(count, is_free) AS free,
+    {VALUE} AS value,
+    {PROVIDER_VALUE} AS provider_value,
+    {UNRATED} AS without_rate"""
+_MARKED: Final = (
+    override("value", unit=_MONEY, decimals=2),
+    override("provider_value", unit=_MONEY, decimals=2),
+    override(
+        "without_rate",
+        thresholds=steps("transparent", (1, "red")),
+        custom__cellOptions={"type": "color-background"},
+    ),
+)
+
+
+def _totals() -> Iterator[Json]:
+    yield row("Usage")
+    yield stat(
+        "Outgoing messages",
+        "Messages that the business sent, on the day of their first status.",
+        sql(f"SELECT sum(v.total) AS outgoing\n{rows_of('messages')}"),
+        width=6,
+    )
+    yield stat(
+        "Delivered messages",
+        "On the day of delivery: what is charged by the message.",
+        sql(f"SELECT sum(v.delivered) AS delivered\n{rows_of('messages')}"),
+        width=6,
+    )
+    yield stat(
+        "Incoming messages",
+        "Messages of users to the business.",
+        sql(f"SELECT sum(v.count) AS incoming\n{rows_of('incoming')}"),
+        width=6,
+    )
+    yield stat(
+        "Conversations",
+        "24-hour conversations on the day they were opened, and how many of them the provider called free or charged.",
+        sql(
+            "SELECT\n    sum(v.total) AS conversations,\n    sum(v.free) AS free,\n    sum(v.charged) AS charged\n"
+            + rows_of("conversations")
+        ),
+        width=6,
+    )
+
+
+def _days() -> Iterator[Json]:
+    by_category = f"""\
+SELECT
+    v.day AS time,
+    if(v.category = '', 'none', v.category) AS kind,
+    sum(v.delivered) AS delivered
+{rows_of("messages")}
+GROUP BY time, kind
+HAVING delivered != 0
+ORDER BY time, kind"""
+    yield by_day(
+        "Delivered messages by category",
+        "By the category that the provider named; `none` = it named none.",
+        by_category,
+        label="kind",
+        is_stacked=True,
+    )
+    by_type = f"""\
+SELECT
+    v.day AS time,
+    v.type AS kind,
+    sum(v.total) AS conversations
+{rows_of("conversations")}
+GROUP BY time, kind
+HAVING conversations != 0
+ORDER BY time, kind"""
+    yield by_day(
+        "Conversations by type",
+        "On the day they were opened.",
+        by_type,
+        label="kind",
+        is_stacked=True,
+    )
+
+
+def _traffic(columns: str, names: str) -> str:
+    """Return the traffic of each place; what a table does not have of a place is 0."""
+    measures = {
+        "messages": ("sum(v.total)", "sum(v.delivered)", "0", "0"),
+        "incoming": ("0", "0", "sum(v.count)", "0"),
+        "conversations": ("0", "0", "0", "sum(v.total)"),
+    }
+    heads = ("outgoing", "delivered", "incoming", "conversations")
+    parts = [
+        f"SELECT {columns}, {', '.join(f'{value} AS {head}' for value, head in zip(values, heads, strict=True))}\n"
+        f"{rows_of(name)}\nGROUP BY {names}"
+        for name, values in measures.items()
+    ]
+    sums = ",\n".join(f"    sum({head}) AS {head}" for head in heads)
+    union = indented("\nUNION ALL\n".join(parts))
+    return f"SELECT\n    {names},\n{sums}\nFROM\n(\n{union}\n)\nGROUP BY {names}\nORDER BY outgoing DESC, {names}"
+
+
+def _places() -> Iterator[Json]:
+    yield table(
+        "By account and number",
+        "Each on the day of its own status.",
+        _traffic("v.account AS account, v.number AS number", "account, number"),
+    )
+    yield table(
+        "By country",
+        "Country of the user's phone number; `none` = it is not known.",
+        _traffic(f"{COUNTRY} AS country", "country"),
+    )
+
+
+def _cost() -> Iterator[Json]:
+    yield row("Value at list rates, before free service messages of the month and volume tiers")
+    yield table(
+        "Value by currency",
+        f"{_LIST_RATES} {_SIDE_BY_SIDE} Currencies are never added up.",
+        f"""\
+{with_charges(by_day=False)}
+SELECT
+    currency,
+{_COLUMNS}
+FROM charges
+GROUP BY currency
+HAVING delivered != 0
+ORDER BY currency""",
+        size=(24, 5),
+        overrides=_MARKED,
+    )
+    daily = f"""\
+{with_charges(by_day=True)}
+SELECT
+    day AS time,
+    concat(category, ' ', currency) AS kind,
+    {VALUE} AS value
+FROM charges
+GROUP BY time, kind
+HAVING value != 0
+ORDER BY time, kind"""
+    yield by_day(
+        "Value at list rates by day",
+        f"{_LIST_RATES} By what it is charged as, in the currency of the account's card.",
+        daily,
+        width=24,
+        label="kind",
+        is_stacked=True,
+        unit=_MONEY,
+        decimals=2,
+    )
+    yield from _cost_tables()
+
+
+def _cost_tables() -> Iterator[Json]:
+    yield table(
+        "Value by account and number",
+        f"{_LIST_RATES} {_SIDE_BY_SIDE}",
+        f"""\
+{with_charges(by_day=False, keep=("account", "number"))}
+SELECT
+    account,
+    number,
+    currency,
+{_COLUMNS}
+FROM charges
+GROUP BY account, number, currency
+HAVING delivered != 0
+ORDER BY value DESC, account, number, currency""",
+        overrides=_MARKED,
+    )
+    yield table(
+        "Value by country and category",
+        f"{_LIST_RATES} market: the price zone of the country. category: what it is charged as.",
+        f"""\
+{with_charges(by_day=False)}
+SELECT
+    if(country = '', 'none', country) AS place,
+    market,
+    category,
+    currency,
+{_COLUMNS}
+FROM charges
+GROUP BY place, market, category, currency
+HAVING delivered != 0
+ORDER BY value DESC, place, market, category, currency""",
+        overrides=_MARKED,
+    )
+
+
+def usage_and_cost() -> Json:
+    """Return the dashboard."""
+    return dashboard(
+        "convometer-usage-and-cost",
+        "convometer: usage and cost",
+        "What was counted, and its value at list rates. Days are those of each account's own time zone; the picker's "
+        "days are taken as they stand in UTC.",
+        [*_totals(), *_days(), *_places(), *_cost()],
+        (CLICKHOUSE_VARIABLE, *PLACES),
+        span=("now-29d/d", "now/d"),
+    )

@@ -1,0 +1,153 @@
+"""Whether the steps of messages arrive as they should: sent, then delivered, then read.
+
+Owns what is watched, and how a message is judged once enough time has passed. It watches live traffic only, in memory
+and within bounds: this is health, not metering, and no total depends on it. Pure: the time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from metering.state import Message, message_id_digest
+from schemas.events import Event
+
+MINUTE_SECONDS: Final = 60
+LIVE_SECONDS: Final = 900
+"""What is older when it comes belongs to a backfill or a repeat, and says nothing of now."""
+WATCHED_MAX: Final = 200_000
+_KINDS: Final = frozenset({"sent", "delivered", "read", "failed"})
+_SENT, _DELIVERED, _READ, _FAILED = 1, 2, 4, 8
+
+
+class Heard(NamedTuple):
+    """What is known of a message by now."""
+
+    account: str
+    number: str
+    message: int
+    """Tells messages apart, in this process only."""
+    steps: int
+    """Sum of 1 = sent, 2 = delivered, 4 = read, 8 = failed: the events that came, not what follows from them."""
+
+
+def heard_of(
+    account: str, events: Iterable[Event], messages: Mapping[bytes, Message], now_seconds: int
+) -> Iterator[Heard]:
+    """Yield what is known of the messages that events of one user speak of, those that began in the last minutes.
+
+    Args:
+        account: of the user.
+        events: just taken up.
+        messages: of the user, by digest, with these events in them.
+        now_seconds: the clock, UTC seconds.
+    """
+    since = now_seconds - LIVE_SECONDS
+    for event in events:
+        if event.kind in _KINDS and event.occurred_at >= since:
+            digest = message_id_digest(event)
+            message = messages.get(digest)
+            if message is not None and message.first_at >= since:
+                yield Heard(account, event.number, hash((account, event.user_key, digest)), _steps(message))
+
+
+def _steps(message: Message) -> int:
+    return (
+        _SENT * bool(message.sent)
+        + _DELIVERED * bool(message.delivered)
+        + _READ * bool(message.read)
+        + _FAILED * bool(message.failed)
+    )
+
+
+class LadderCounts(NamedTuple):
+    """What became of the messages that were first heard of in one minute, some time later."""
+
+    messages: int = 0
+    silent: int = 0
+    """Sent, and nothing since: neither delivered nor failed."""
+    read_without_delivered: int = 0
+    delivered_without_sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LadderMinute:
+    """The counts of one minute and business number."""
+
+    account: str
+    number: str
+    minute_at: int
+    """UTC seconds; the messages were first heard of within the minute from here on."""
+    counts: LadderCounts
+
+
+class LadderWatch:
+    """Follows the messages of the last minutes."""
+
+    def __init__(self, wait_minutes: int, watched_max: int = WATCHED_MAX) -> None:
+        """Begin without a message.
+
+        Args:
+            wait_minutes: after which a message is judged.
+            watched_max: how many are followed at once; of more, only a part is, and the counts stand for all.
+        """
+        self._wait_seconds = wait_minutes * MINUTE_SECONDS
+        self._watched_max = watched_max
+        self._messages: dict[int, int] = {}
+        """The steps that came, by message."""
+        self._minutes: dict[int, dict[tuple[str, str], list[int]]] = {}
+        """Messages by the minute in which they were first heard of, account and number; in order of minutes."""
+        self._one_in = 1
+
+    @property
+    def one_in(self) -> int:
+        """Return of how many messages one is followed: 1 = all."""
+        return self._one_in
+
+    def take(self, heard: Iterable[Heard], now_seconds: int) -> None:
+        """Take up what is known of messages."""
+        minute = now_seconds - now_seconds % MINUTE_SECONDS
+        for account, number, message, steps in heard:
+            if message in self._messages:
+                self._messages[message] |= steps
+            elif message % self._one_in == 0:
+                self._messages[message] = steps
+                self._minutes.setdefault(minute, {}).setdefault((account, number), []).append(message)
+        if len(self._messages) > self._watched_max:
+            self._thin_out()
+
+    def judge(self, now_seconds: int) -> list[LadderMinute]:
+        """Return the minutes that are old enough, and follow their messages no longer."""
+        judged: list[LadderMinute] = []
+        for minute in sorted(self._minutes):
+            if minute + MINUTE_SECONDS + self._wait_seconds > now_seconds:
+                break
+            for (account, number), messages in sorted(self._minutes.pop(minute).items()):
+                steps = [self._messages.pop(message) for message in messages]
+                counts = LadderCounts(*(count * self._one_in for count in _counts(steps)))
+                judged.append(LadderMinute(account, number, minute, counts))
+        if not self._messages:
+            self._one_in = 1
+        return judged
+
+    def _thin_out(self) -> None:
+        """Follow half as many: those whose key says so, whenever they come."""
+        while len(self._messages) > self._watched_max // 2:
+            self._one_in *= 2
+            self._messages = {
+                message: steps for message, steps in self._messages.items() if message % self._one_in == 0
+            }
+        for scopes in self._minutes.values():
+            for scope, messages in scopes.items():
+                scopes[scope] = [message for message in messages if message in self._messages]
+
+
+def _counts(steps: Iterable[int]) -> LadderCounts:
+    messages = silent = read_alone = delivered_alone = 0
+    for each in steps:
+        messages += 1
+        silent += each == _SENT
+        read_alone += each & (_READ | _DELIVERED) == _READ
+        delivered_alone += each & (_DELIVERED | _SENT) == _DELIVERED
+    return LadderCounts(messages, silent, read_alone, delivered_alone)

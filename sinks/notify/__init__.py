@@ -1,0 +1,1 @@
+"""Ways out for notices about limits: webhooks, e-mail, and the table in ClickHouse."""

@@ -1,0 +1,173 @@
+"""Notices by HTTP POST: signed, without redirects, to addresses that may be connected to.
+
+Body and headers are those of Standard Webhooks (standardwebhooks.com): ``type``, ``timestamp``, ``data``;
+``webhook-id``, ``webhook-timestamp``, ``webhook-signature``. ``Idempotency-Key`` carries the id once more. Owns one
+attempt; when it is repeated is decided by ``streams.notifying``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpcore
+import msgspec
+import orjson
+
+from schemas.alerts import Notice
+from sinks.notify.channel import DeliveryFailed
+from sinks.notify.guard import AddressGuard, GuardedBackend, Resolve, resolve, trust
+from sinks.notify.texts import subject_of
+
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
+_ANSWER_BYTES_MAX: Final = 4096
+_RETRY_AFTER_SECONDS_MAX: Final = 3600.0
+_GONE: Final = 410
+_USER_AGENT: Final = b"convometer"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where notices are posted to."""
+
+    url: str
+    secrets: tuple[str, ...]
+    """To sign by; while one is being replaced, both."""
+    accounts: tuple[str, ...] = ()
+    """Only notices about these; empty = all."""
+    timeout_seconds: float = 10.0
+
+
+class WebhookChannel:
+    """A ``Channel`` that posts each notice to one address."""
+
+    kind = "webhook"
+    batch_max = 1
+    gives_up = True
+
+    def __init__(
+        self,
+        target: WebhookTarget,
+        guard: AddressGuard,
+        now_seconds: Callable[[], int],
+        *,
+        resolve_host: Resolve = resolve,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Take the target and what may be connected to."""
+        self._target = target
+        self._now_seconds = now_seconds
+        plain = target.url.startswith("http://")
+        self._backend = GuardedBackend(guard, resolve_host, listed_only=plain)
+        self._tls = tls or trust()
+
+    def wants(self, notice: Notice) -> bool:
+        """See ``Channel.wants``."""
+        return not notice.is_past and (not self._target.accounts or notice.account in self._target.accounts)
+
+    async def deliver(self, notices: Sequence[Notice]) -> None:
+        """See ``Channel.deliver``."""
+        for notice in notices:
+            await self._post(notice)
+
+    async def _post(self, notice: Notice) -> None:
+        body = body_of(notice)
+        seconds = self._target.timeout_seconds
+        timeouts = {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}
+        try:
+            async with (
+                httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=self._backend) as pool,
+                pool.stream(
+                    "POST",
+                    self._target.url,
+                    headers=self._headers(notice.id, body),
+                    content=body,
+                    extensions={"timeout": timeouts},
+                ) as response,
+            ):
+                await _judge(response, self._now_seconds())
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
+            raise DeliveryFailed(f"no answer: {error or type(error).__name__}") from error
+
+    def _headers(self, notice_id: str, body: bytes) -> list[tuple[bytes, bytes]]:
+        seconds = self._now_seconds()
+        return [
+            (b"Content-Type", b"application/json"),
+            (b"User-Agent", _USER_AGENT),
+            (b"Idempotency-Key", notice_id.encode()),
+            (b"webhook-id", notice_id.encode()),
+            (b"webhook-timestamp", str(seconds).encode()),
+            (b"webhook-signature", signature(self._target.secrets, notice_id, seconds, body).encode()),
+        ]
+
+
+def body_of(notice: Notice) -> bytes:
+    """Return the body for a notice: the same for each attempt."""
+    noticed = datetime.fromtimestamp(notice.noticed_at_ms / 1000, UTC)
+    return orjson.dumps(
+        {
+            "type": f"limit.threshold_{notice.kind}",
+            "timestamp": noticed.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "data": {"summary": subject_of(notice), **msgspec.to_builtins(notice)},
+        }
+    )
+
+
+def signature(secrets: Sequence[str], notice_id: str, seconds: int, body: bytes) -> str:
+    """Return the value of ``webhook-signature``: one signature a secret, separated by spaces."""
+    signed = f"{notice_id}.{seconds}.".encode() + body
+    digests = (hmac.digest(key_of(secret), signed, hashlib.sha256) for secret in secrets)
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+
+
+def key_of(secret: str) -> bytes:
+    """Return the key of a secret: what follows ``whsec_`` is base64, any other text is its own UTF-8.
+
+    Raises:
+        ValueError: it begins with ``whsec_`` and is not base64.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("base64 after whsec_") from error
+
+
+async def _judge(response: httpcore.Response, now_seconds: int) -> None:
+    """Return if the other side took the notice."""
+    if 200 <= response.status < 300:
+        return
+    text = b""
+    async for chunk in response.aiter_stream():
+        text += chunk
+        if len(text) >= _ANSWER_BYTES_MAX:
+            break
+    said = " ".join(text[:200].decode(errors="replace").split())
+    raise DeliveryFailed(
+        f"HTTP {response.status}{': ' + said if said.isprintable() and said else ''}",
+        is_final=response.status == _GONE,
+        retry_after_seconds=_retry_after(response, now_seconds),
+    )
+
+
+def _retry_after(response: httpcore.Response, now_seconds: int) -> float:
+    """Return how long the other side asks to wait, within reason."""
+    value = next((value for name, value in response.headers if name.lower() == b"retry-after"), b"").decode(
+        "latin-1"
+    )
+    if value.isdigit() and value.isascii():
+        return min(float(value), _RETRY_AFTER_SECONDS_MAX)
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - now_seconds
+    except (TypeError, ValueError):
+        return 0.0
+    return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX)

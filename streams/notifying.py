@@ -1,0 +1,269 @@
+"""The ordered task of ``mau.alerts``: each notice goes to every channel that wants it, at least once.
+
+What is to be delivered is durable in the commit that takes the notice; it is removed in a commit of its own after the
+channel took it. A process that dies in between delivers again, with the same id. Owns pending deliveries, back-off and
+giving up. Does not own the channels (``sinks.notify``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import orjson
+
+from schemas.alert_codec import decode_notice
+from schemas.alerts import Notice
+from schemas.codec import UnreadableRecord
+from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
+from sinks.notify.channel import Channel, DeliveryFailed
+from streams.log import PartitionWriter, SourcePosition, WorkerLog
+from streams.records import Append, Record
+from streams.source import Source
+from streams.step import SourceRecord
+from streams.task import OrderedTask, Supervision
+
+_log = logging.getLogger(__name__)
+Outcome = Literal["delivered", "failed", "gave_up"]
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """When a delivery is tried again; seconds."""
+
+    first_seconds: float = 2.0
+    longest_seconds: float = 900.0
+    give_up_seconds: float = 3 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyPorts:
+    """What the task reaches the world through."""
+
+    log: WorkerLog
+    channels: Callable[[], Mapping[str, Channel]]
+    """Returns the channels in force, by a name that stays the same."""
+    now_ms: Callable[[], int]
+    limits: RetryLimits = field(default_factory=RetryLimits)
+    observe: Callable[[str, Outcome, int], None] = lambda _kind, _outcome, _count: None
+    """Called with a channel's kind, what became of deliveries, and how many."""
+    on_step: Callable[[str], None] = lambda _: None
+
+
+class Pending(msgspec.Struct, array_like=True):
+    """A delivery that is owed. Field order is the storage format."""
+
+    notice: Notice
+    channel: str
+    since_ms: int
+    attempts: int = 0
+    """Since this process has it."""
+    due_ms: int = 0
+
+
+Key = tuple[str, str]
+"""``(id of the notice, channel)``"""
+
+
+class NotifyTask(OrderedTask):
+    """Delivers the notices of ``mau.alerts``."""
+
+    def __init__(self, source: Source, ports: NotifyPorts, supervision: Supervision) -> None:
+        """Take the records and where they go."""
+        super().__init__(source, supervision)
+        self.pending: dict[Key, Pending] = {}
+        self._ports = ports
+        self._on_crash = supervision.on_crash
+        self._writer: PartitionWriter | None = None
+        self._commits = asyncio.Lock()
+        self._position = 0
+        self._more = asyncio.Event()
+        self._deliverer: asyncio.Task[None] | None = None
+
+    async def _open(self) -> int:
+        log, partition = self._ports.log, self.source.partition
+        # First: whoever had the partition before can commit no more, so that what is read next is final.
+        self._writer = await log.writer(MAU_ALERTS, partition)
+        self.pending = {}
+        end = (await log.bounds(DELIVERIES_CHANGELOG, partition)).end
+        async for chunk in log.read(DELIVERIES_CHANGELOG, partition, 0, end):
+            for _, record in chunk:
+                key = _decode_key(record.key or b"")
+                if record.value is None:
+                    self.pending.pop(key, None)
+                else:
+                    self.pending[key] = _decode_pending(record.value)
+        bounds = await log.bounds(MAU_ALERTS, partition)
+        # Notices that left the topic before they were read are old beyond their use.
+        self._position = max(await log.committed(MAU_ALERTS, partition) or 0, bounds.start)
+        self._deliverer = asyncio.create_task(self._deliver_all(), name="deliver-notices")
+        self._deliverer.add_done_callback(self._deliverer_ended)
+        return self._position
+
+    def _deliverer_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._on_crash(failure)
+
+    def _next_offset(self) -> int:
+        return self._position
+
+    async def _work(self, records: list[SourceRecord]) -> None:
+        now_ms = self._ports.now_ms()
+        channels = self._ports.channels()
+        fresh: dict[Key, Pending] = {}
+        for _, value, _ in records:
+            try:
+                notice = decode_notice(value)
+            except UnreadableRecord as error:
+                _log.error("a record of %s is skipped: %s", MAU_ALERTS, error)
+                continue
+            for name, channel in channels.items():
+                if channel.wants(notice):
+                    fresh[notice.id, name] = Pending(notice, name, now_ms)
+        await self._commit(fresh, records[-1][0] + 1)
+        self.pending.update(fresh)
+        self._more.set()
+
+    async def _commit(self, changed: Mapping[Key, Pending | None], next_offset: int | None = None) -> None:
+        """Make pending deliveries, or their end (None), durable."""
+        now_ms = self._ports.now_ms()
+        records = [
+            Record(orjson.dumps(list(key)), None if each is None else _encode_pending(each), now_ms)
+            for key, each in changed.items()
+        ]
+        async with self._commits:
+            assert self._writer is not None, "the partition is not open"
+            position = self._position if next_offset is None else next_offset
+            partition = self.source.partition
+            self._ports.on_step("before-notify-commit")
+            appends = [Append(DELIVERIES_CHANGELOG, partition, records)] if records else []
+            await self._writer.commit(appends, SourcePosition(MAU_ALERTS, partition, position))
+            self._ports.on_step("after-notify-commit")
+            self._position = position
+
+    async def _idle(self) -> None:
+        """Deliveries have a task of their own: a channel that does not answer must not hold up new notices."""
+
+    async def _deliver_all(self) -> None:
+        """Deliver what is due, again and again; a channel that does not answer holds up its own notices only."""
+        busy: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                self._more.clear()
+                for name, task in list(busy.items()):
+                    if task.done():
+                        busy.pop(name).result()
+                for name, due in self._due().items():
+                    if name not in busy:
+                        busy[name] = asyncio.create_task(self._deliver(due), name=f"deliver-{name}")
+                        busy[name].add_done_callback(lambda _: self._more.set())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await self._more.wait()
+        finally:
+            for task in busy.values():
+                task.cancel()
+            await asyncio.gather(*busy.values(), return_exceptions=True)
+
+    def _due(self) -> dict[str, list[Pending]]:
+        """Return the deliveries that are due, oldest first, by channel."""
+        now_ms = self._ports.now_ms()
+        by_channel: dict[str, list[Pending]] = {}
+        for pending in sorted(self.pending.values(), key=lambda each: each.since_ms):
+            if pending.due_ms <= now_ms:
+                by_channel.setdefault(pending.channel, []).append(pending)
+        return by_channel
+
+    async def _deliver(self, due: list[Pending]) -> None:
+        """Try the due deliveries of one channel, one batch after the other."""
+        channel = self._ports.channels().get(due[0].channel)
+        size = channel.batch_max if channel else len(due)
+        for at in range(0, len(due), size):
+            await self._settle(await self._attempt(due[at : at + size]))
+
+    async def _attempt(self, batch: list[Pending]) -> list[Key]:
+        """Try to deliver; return the deliveries that are over, well or not."""
+        channel = self._ports.channels().get(batch[0].channel)
+        if channel is None:
+            _log.warning("%d notices are not sent: the channel %s is gone", len(batch), batch[0].channel)
+            return _keys(batch)
+        try:
+            await channel.deliver([pending.notice for pending in batch])
+        except DeliveryFailed as error:
+            return self._failed(channel, batch, error)
+        self._ports.observe(channel.kind, "delivered", len(batch))
+        return _keys(batch)
+
+    def _failed(self, channel: Channel, batch: list[Pending], error: DeliveryFailed) -> list[Key]:
+        now_ms, limits = self._ports.now_ms(), self._ports.limits
+        over: list[Pending] = []
+        for pending in batch:
+            pending.attempts += 1
+            wait = min(limits.longest_seconds, limits.first_seconds * 2 ** min(pending.attempts - 1, 30))
+            # Spread, so that what failed together does not come back together.
+            wait = max(error.retry_after_seconds, wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pending.due_ms = now_ms + round(wait * 1000)
+            is_old = now_ms - pending.since_ms > limits.give_up_seconds * 1000
+            if channel.gives_up and (error.is_final or is_old):
+                over.append(pending)
+        outcome: Outcome = "gave_up" if over else "failed"
+        log = _log.error if over else _log.warning
+        log(
+            "%d notices could not be delivered to %s (attempt %d)%s: %s",
+            len(batch),
+            batch[0].channel,
+            batch[0].attempts,
+            ", and are given up" if over else "",
+            error,
+        )
+        self._ports.observe(channel.kind, outcome, len(batch))
+        return _keys(over)
+
+    async def _settle(self, keys: Sequence[Key]) -> None:
+        if keys:
+            await self._commit(dict.fromkeys(keys))
+            for key in keys:
+                self.pending.pop(key, None)
+
+    async def pause(self) -> None:
+        """Return after the step under way; deliveries stop too, as the partition may go to another worker."""
+        await super().pause()
+        await self._stop_delivering()
+
+    def start(self) -> None:
+        """Begin, or go on after a pause."""
+        super().start()
+        if self._opened and self._deliverer is None:
+            self._deliverer = asyncio.create_task(self._deliver_all(), name="deliver-notices")
+            self._deliverer.add_done_callback(self._deliverer_ended)
+
+    async def _stop_delivering(self) -> None:
+        deliverer, self._deliverer = self._deliverer, None
+        if deliverer is not None:
+            # A commit under way has to come to its end: its outcome must be known.
+            async with self._commits:
+                deliverer.cancel()
+            await asyncio.wait({deliverer})
+
+    async def _close(self) -> None:
+        await self._stop_delivering()
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            self._opened = False
+            await writer.close()
+
+
+def _keys(batch: Iterable[Pending]) -> list[Key]:
+    return [(pending.notice.id, pending.channel) for pending in batch]
+
+
+_encode_pending = msgspec.msgpack.Encoder().encode
+_decode_pending = msgspec.msgpack.Decoder(Pending).decode
+_decode_key = msgspec.json.Decoder(tuple[str, str]).decode
