@@ -19,7 +19,7 @@ from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, 
 from cli.intake import LineIntake, hold_appends
 from cli.limit_gauges import LimitGauges
 from cli.notices import alert_options
-from cli.observers import sample_gauges, worker_observers, worker_readiness
+from cli.observers import ladder_judged, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
 from cli.prices import Prices
 from dashboard.ports import WindowsUnavailable
@@ -76,7 +76,12 @@ class Node:
         self.clients = clients
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
         self.prices = Prices(in_force, clients, clock)
-        self._ladder = LadderWatcher(clients, settings.worker.ladder_wait_minutes, clock.now_seconds)
+        self._ladder = LadderWatcher(
+            clients,
+            settings.worker.ladder_wait_minutes,
+            clock.now_seconds,
+            lambda judged: ladder_judged(metrics, judged),
+        )
         worker_log = EmbeddedWorkerLog(log)
         self.worker = Worker(
             worker_log,

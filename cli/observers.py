@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from runtime.metrics import Metrics
+from sinks.clickhouse.ladder_health import JudgedMinute
 from streams.ladder_watch import LadderWatcher
 from streams.notifying import Outcome
 from streams.step import Step
@@ -80,6 +81,22 @@ def _delivered(metrics: Metrics, channel: str, outcome: Outcome, count: int) -> 
     if channel in ("webhook", "email"):
         for _ in range(count):
             metrics.count_alert_delivery("email" if channel == "email" else "webhook", outcome)
+
+
+def ladder_judged(metrics: Metrics, judged: JudgedMinute) -> None:
+    """Count what became of the messages of a minute. Their gaps exclude each other."""
+    minute = judged.minute
+    messages, silent, read_without_delivered, delivered_without_sent = minute.counts
+    metrics.count_ladder(
+        minute.account,
+        minute.number,
+        {
+            "none": messages - silent - read_without_delivered - delivered_without_sent,
+            "silent": silent,
+            "read_without_delivered": read_without_delivered,
+            "delivered_without_sent": delivered_without_sent,
+        },
+    )
 
 
 def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:

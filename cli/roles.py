@@ -16,7 +16,7 @@ from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.limit_gauges import LimitGauges
 from cli.node import Node
 from cli.notices import alert_options
-from cli.observers import sample_gauges, worker_observers, worker_readiness
+from cli.observers import ladder_judged, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_worker_options
 from cli.owner import OwnerServer
 from cli.prices import Prices
@@ -126,7 +126,12 @@ async def _kafka_worker(
     clients = ClientPool(lambda: open_client(settings.clickhouse))
     prices = Prices(in_force, clients, clock)
     options = live_worker_options(in_force)
-    ladder = LadderWatcher(clients, settings.worker.ladder_wait_minutes, clock.now_seconds)
+    ladder = LadderWatcher(
+        clients,
+        settings.worker.ladder_wait_minutes,
+        clock.now_seconds,
+        lambda judged: ladder_judged(metrics, judged),
+    )
     worker = Worker(
         log,
         ClickHouseWriter(clients),

@@ -7,7 +7,7 @@ vocabularies, partitions, or the first names seen, as many as ``NAMES_MAX`` or t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,6 +34,8 @@ NoticeKind = Literal["crossed", "recovered"]
 Channel = Literal["webhook", "email"]
 DeliveryOutcome = Literal["delivered", "failed", "gave_up"]
 """``failed``: it will be tried again. ``gave_up``: it will not."""
+LadderGap = Literal["none", "silent", "read_without_delivered", "delivered_without_sent"]
+"""Which step of a message did not come, while a later one did; ``silent``: sent, and nothing since."""
 
 _SKEW_SLICE_SECONDS = 60.0
 _SKEW_SLICES = 5
@@ -63,9 +65,11 @@ class Metrics:
         self._event_children: dict[tuple[str, str], Counter] = {}
         self._request_children: dict[tuple[str, int], Counter] = {}
         self._account_children: dict[str, Counter] = {}
+        self._ladder_numbers: set[tuple[str, str]] = set()
         self._intake()
         self._gateway()
         self._worker()
+        self._ladder()
         self._flush()
         self._settings()
         self._limits()
@@ -147,6 +151,15 @@ class Metrics:
         self.identity_beyond_state = self._counter(
             "identity_beyond_state",
             "Joins of users of whom months had been dropped that may count them twice.",
+        )
+
+    def _ladder(self) -> None:
+        self.ladder_messages = self._counter(
+            "ladder_messages",
+            "Live messages that were looked at some time after they began, by the step that did not come.",
+            "account",
+            "number",
+            "gap",
         )
 
     def _flush(self) -> None:
@@ -239,6 +252,18 @@ class Metrics:
                 return self.account_events.labels(OTHER)
             child = self._account_children[account] = self.account_events.labels(account)
         return child
+
+    def count_ladder(self, account: str, number: str, messages: Mapping[LadderGap, int]) -> None:
+        """Count messages of a business number that were looked at, each under one gap."""
+        place = (account, number)
+        if place not in self._ladder_numbers:
+            if len(self._ladder_numbers) >= self._bounds.numbers_max:
+                place = (OTHER, OTHER)
+            else:
+                self._ladder_numbers.add(place)
+        # All of them, as a share of nothing is 0 only where there is a 0.
+        for gap in get_args(LadderGap):
+            self.ladder_messages.labels(*place, gap).inc(messages.get(gap, 0))
 
     def count_events(self, kind: str, outcome: str, count: int = 1) -> None:
         """Count events of one kind; words outside the vocabularies count as ``other``."""

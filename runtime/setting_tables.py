@@ -213,6 +213,10 @@ class MetricsSettings(Table):
     accounts_max: Annotated[
         int, Field(ge=0, le=100_000, description="accounts with a counter of their own, the first seen")
     ] = 1000
+    numbers_max: Annotated[
+        int,
+        Field(ge=0, le=100_000, description="business numbers with counters of their own, the first seen"),
+    ] = 1000
 
 
 class KafkaSettings(Table):

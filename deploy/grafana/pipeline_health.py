@@ -212,6 +212,34 @@ def _state() -> Iterator[Json]:
     )
 
 
+def _ladder() -> Iterator[Json]:
+    judged = "sum(increase(convometer_ladder_messages_total[15m]))"
+    by_gap = 'sum by (gap) (increase(convometer_ladder_messages_total{gap!="none"}[15m]))'
+    share = "number:convometer_ladder_gap:share"
+    yield row("Steps of messages")
+    yield lines(
+        "Steps that did not come",
+        "Of the live messages looked at, each 30 minutes after it began. Silent: sent, and nothing since. Users "
+        "who are in the chat get theirs read without delivered: that is usual.",
+        prometheus((f"{by_gap} / on () group_left () ({judged} > 0)", "{{gap}}")),
+        width=12,
+        unit="percentunit",
+    )
+    yield lines(
+        "Furthest above the usual, by number",
+        "Share of the last 3 hours less the share of the week before; needs the recording rules. Beyond 10 % and "
+        "twice the usual there is an alert.",
+        prometheus(
+            (
+                f'topk(10, {share}3h{{gap!="none"}} - {share}1w > 0)',
+                "{{account}}, number {{number}}: {{gap}}",
+            )
+        ),
+        width=12,
+        unit="percentunit",
+    )
+
+
 def _clickhouse() -> Iterator[Json]:
     yield row("ClickHouse")
     yield lines(
@@ -253,7 +281,7 @@ def _clickhouse() -> Iterator[Json]:
 
 def pipeline_health() -> Json:
     """Return the dashboard."""
-    panels = [*_at_a_glance(), *_intake(), *_metering(), *_clickhouse()]
+    panels = [*_at_a_glance(), *_intake(), *_metering(), *_ladder(), *_clickhouse()]
     return dashboard(
         "convometer-operations",
         "convometer: pipeline health",

@@ -270,7 +270,7 @@ def test_prometheus_takes_its_files() -> None:
     run_tool(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
     run_tool(promtool, "check", "rules", str(rules / "convometer.yml"))
     tests = sorted(map(str, rules.glob("*_test.yml")))
-    assert len(tests) == 3
+    assert len(tests) == 4
     run_tool(promtool, "test", "rules", *tests)
 
 

@@ -7,10 +7,15 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from metering.ladder_health import Heard, LadderCounts, LadderWatch, heard_of
+from cli.observers import ladder_judged
+from metering.ladder_health import Heard, LadderCounts, LadderMinute, LadderWatch, heard_of
+from runtime.metrics import Metrics
+from runtime.setting_tables import MetricsSettings
 from schemas.events import Event
 from sinks.clickhouse.client import ClickHouseAway, ClientPool
+from sinks.clickhouse.ladder_health import JudgedMinute
 from streams import ladder_watch
 from streams.ladder_watch import LadderWatcher
 from tests.support.partitions import Partitions
@@ -129,3 +134,64 @@ def test_what_cannot_be_written_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(written) == 1
 
     asyncio.run(over())
+
+
+def ladder_total(registry: CollectorRegistry, account: str, number: str, gap: str) -> float | None:
+    """Return how many messages of a number lack a step."""
+    labels = {"account": account, "number": number, "gap": gap}
+    return registry.get_sample_value("convometer_ladder_messages_total", labels)
+
+
+def test_what_is_judged_is_counted() -> None:
+    """Each message under one gap, so that they add up; of what there is none there is a 0."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for minute_at in (NOW, NOW + 60):
+        minute = LadderMinute("A", "N", minute_at, LadderCounts(8, 1, 2, 0))
+        ladder_judged(metrics, JudgedMinute(0, minute))
+    gaps = ("none", "silent", "read_without_delivered", "delivered_without_sent")
+    assert [ladder_total(registry, "A", "N", gap) for gap in gaps] == [10, 2, 4, 0]
+
+
+def test_each_message_has_one_gap() -> None:
+    """Whatever steps came: no message lacks two steps, so that none is counted twice."""
+    for steps in range(1, 16):
+        watch = LadderWatch(1)
+        watch.take([Heard("A", "N", 1, steps)], NOW)
+        [minute] = watch.judge(NOW + 1000)
+        assert sum(minute.counts[1:]) <= minute.counts.messages == 1
+
+
+def test_numbers_with_counters_are_bounded() -> None:
+    """The first keep theirs; the others share one, whatever their account."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, MetricsSettings(numbers_max=2))
+    for _ in range(2):
+        for account, number in (("A", "1"), ("A", "2"), ("B", "1"), ("B", "2")):
+            metrics.count_ladder(account, number, {"silent": 3})
+    assert ladder_total(registry, "A", "1", "silent") == ladder_total(registry, "A", "2", "silent") == 6
+    assert ladder_total(registry, "B", "1", "silent") is None
+    assert ladder_total(registry, "other", "other", "silent") == 12
+
+
+def test_a_judged_minute_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where ClickHouse does not take it for a while."""
+    registry, now = CollectorRegistry(), NOW
+    metrics = Metrics(registry)
+
+    def away(*_: object) -> None:
+        raise ClickHouseAway("away")
+
+    monkeypatch.setattr(ladder_watch, "write_ladder_minutes", away)
+
+    async def over() -> None:
+        nonlocal now
+        clients = ClientPool(lambda: None)  # type: ignore[arg-type, return-value]
+        watcher = LadderWatcher(clients, 1, lambda: now, lambda judged: ladder_judged(metrics, judged))
+        watcher.take(0, [Heard("A", "N", 1, SENT), Heard("A", "N", 2, SENT | DELIVERED)])
+        now += 1000
+        for _ in range(3):
+            await watcher.judge()
+
+    asyncio.run(over())
+    assert ladder_total(registry, "A", "N", "silent") == ladder_total(registry, "A", "N", "none") == 1
