@@ -63,7 +63,9 @@ def _shown(row: NoticeRow) -> dict[str, object]:
 
 
 @alerts.command("test")
-@click.option("--account", default="test", show_default=True, help="What the notice says it is about.")
+@click.option(
+    "--account", default="", help="Only those that get notices about it; the notice says it is about it."
+)
 @common_options
 @run_async
 async def send_test(account: str, config: Path | None, data: Path | None) -> None:
@@ -72,21 +74,22 @@ async def send_test(account: str, config: Path | None, data: Path | None) -> Non
     It goes out once, from this process, and is kept nowhere. Exit code 1 = not all have taken it.
     """
     settings, clock = settings_of(config, data), SystemClock()
-    notice = _test_notice(account, clock.now_ms())
-    channels = {name: each for name, each in channels_of(settings, clock).items() if each.wants(notice)}
+    notice = _test_notice(account or "test", clock.now_ms())
+    channels = [each for each in channels_of(settings, clock).values() if not account or each.wants(notice)]
     if not channels:
+        about = f" about account {account}" if account else ""
         raise click.ClickException(
-            f"no webhook and no address gets notices about account {account}; see [alerts] in the settings"
+            f"no webhook and no address gets notices{about}; see [alerts] in the settings"
         )
     failed = 0
-    for name, channel in channels.items():
+    for channel in channels:
         try:
             await channel.deliver([notice])
         except DeliveryFailed as error:
             failed += 1
-            click.echo(f"{name}: {error}", err=True)
+            click.echo(f"{channel.title}: {error}", err=True)
         else:
-            click.echo(f"{name}: taken")
+            click.echo(f"{channel.title}: taken")
     if failed:
         raise click.ClickException(f"{failed} of {len(channels)} did not take the notice")
 

@@ -121,7 +121,13 @@ class Node:
         log = EmbeddedLog.open(directory.absolute())
         register_log(log.directory, log)
         clients = ClientPool(lambda: open_client(clickhouse_address(settings)))
-        node = cls(in_force, metrics, clock, log, clients, on_step)
+        try:
+            node = cls(in_force, metrics, clock, log, clients, on_step)
+        except BaseException:  # the price files cannot be used: the directory is free again
+            unregister_log(log.directory)
+            await log.close()
+            clients.close()
+            raise
         try:
             await asyncio.to_thread(_migrate, clients)
             await node.in_query_thread(node.prices.load)

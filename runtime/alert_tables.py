@@ -17,9 +17,36 @@ from runtime.dashboard_tables import Words
 from runtime.setting_tables import Secrets, Table, split_list
 from schemas.thresholds import DEFAULT_THRESHOLDS, read_thresholds
 
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
+_KEY_BYTES_MIN = 8
+
 
 def _thresholds(value: object) -> object:
     return read_thresholds(split_list(value))
+
+
+def _is_web_address(text: str) -> bool:
+    """Tell whether a text is an address that can be posted to, in letters that need no translation."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")  # as the look-up of the name will: no label may be empty or too long
+    except ValueError:
+        return False
+    has_more = "@" in parts.netloc or "#" in text
+    return text.startswith(("https://", "http://")) and bool(host) and port != 0 and not has_more
+
+
+def _is_key(secret: str) -> bool:
+    """Tell whether a secret can be signed by: after its beginning stands base64 of enough bytes, if it has that."""
+    if not secret.startswith(_SECRET_PREFIX):
+        return True
+    try:
+        return len(b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)) >= _KEY_BYTES_MIN
+    except ValueError:
+        return False
 
 
 class AlertWebhook(Table):
@@ -35,18 +62,17 @@ class AlertWebhook(Table):
     @field_validator("url")
     @classmethod
     def _is_url(cls, url: SecretStr) -> SecretStr:
-        parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
-            raise ValueError("https://HOST[:PORT]/PATH, without name and password")
+        if not _is_web_address(url.get_secret_value()):
+            raise ValueError(
+                "https://HOST[:PORT]/PATH in ASCII (names in other letters as xn--...), without name, password and #"
+            )
         return url
 
     @field_validator("secrets")
     @classmethod
     def _are_keys(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for secret in secrets:
-            text = secret.get_secret_value()
-            if text.startswith("whsec_"):
-                b64decode(text.removeprefix("whsec_"), validate=True)
+        if not all(_is_key(secret.get_secret_value()) for secret in secrets):
+            raise ValueError(f"after whsec_ base64 of at least {_KEY_BYTES_MIN} bytes, in each")
         return secrets
 
 
@@ -93,5 +119,25 @@ class AlertSettings(Table):
     @classmethod
     def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:
-            ip_network(network)
+            try:
+                ip_network(network)
+            except ValueError:
+                raise ValueError(
+                    "networks such as 10.1.0.0/16, without a host's bits, or single addresses"
+                ) from None
         return networks
+
+    # What is owed to a channel is known by its address: two of one address would be one, with the accounts of one.
+    @field_validator("webhooks")
+    @classmethod
+    def _urls_differ(cls, webhooks: tuple[AlertWebhook, ...]) -> tuple[AlertWebhook, ...]:
+        if len({webhook.url.get_secret_value() for webhook in webhooks}) < len(webhooks):
+            raise ValueError("each url once, with the accounts of all in one")
+        return webhooks
+
+    @field_validator("emails")
+    @classmethod
+    def _groups_differ(cls, emails: tuple[AlertEmail, ...]) -> tuple[AlertEmail, ...]:
+        if len({email.to for email in emails}) < len(emails):
+            raise ValueError("each group of addresses once, with the accounts of all in one")
+        return emails

@@ -17,7 +17,7 @@ PREFIX = "CONVOMETER_"
 DELIMITER = "__"
 SECRET_KEYS: frozenset[str] = frozenset({"app_secrets", "events_tokens", "verify_token", "secrets", "url"})
 # Addresses can hold a password. One that is written without quotes is a number to TOML, and a fault.
-_UNPRINTED_KEYS = SECRET_KEYS | {"broker", "clickhouse", "password"}
+_UNPRINTED_KEYS = SECRET_KEYS | {"broker", "clickhouse", "password", "webhooks"}
 # Not settings: where the file is, and the size of the test runs.
 _OTHER_VARIABLES = ("config", "test_")
 
@@ -67,6 +67,8 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         hint = _did_you_mean(str(location[-1]), location[:-1], model)
         return f"{label}: found an unknown key, expected {hint}"
+    if detail["type"] == "missing":
+        return f"{label}: found nothing, expected a value"
     return f"{label}: found {_found(location, detail['input'])}, expected {_expected(detail)}"
 
 
@@ -92,7 +94,8 @@ def _found(location: Location, value: object) -> str:
 def _expected(detail: ErrorDetails) -> str:
     if detail["type"] in ("model_type", "dict_type", "model_attributes_type"):
         return "a table"
-    if detail["type"] == "too_short" and SECRET_KEYS.intersection(detail["loc"]):
+    is_secret = SECRET_KEYS.intersection(detail["loc"]) and not isinstance(detail["input"], list | tuple)
+    if detail["type"] == "too_short" and is_secret:
         return f"at least {detail['ctx']['min_length']} characters"
     if detail["type"].startswith(("greater_than", "less_than")):
         return "a number " + detail["msg"].removeprefix("Input should be ")

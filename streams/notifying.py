@@ -198,6 +198,10 @@ class NotifyTask(OrderedTask):
             await channel.deliver([pending.notice for pending in batch])
         except DeliveryFailed as error:
             return self._failed(channel, batch, error)
+        except Exception as error:
+            # A fault of ours, or of a library. Metering is not to stop because somebody cannot be told.
+            _log.exception("a notice could not be delivered, by a fault of this program: %s", channel.title)
+            return self._failed(channel, batch, DeliveryFailed(f"unexpected {type(error).__name__}"))
         self._ports.observe(channel.kind, "delivered", len(batch))
         return _keys(batch)
 
@@ -218,7 +222,7 @@ class NotifyTask(OrderedTask):
         log(
             "%d notices could not be delivered to %s (attempt %d)%s: %s",
             len(batch),
-            batch[0].channel,
+            channel.title,
             batch[0].attempts,
             ", and are given up" if over else "",
             error,

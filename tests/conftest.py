@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.judges", "tests.support.kafka_fixtures"]
+pytest_plugins = ["tests.support.judges", "tests.support.kafka_fixtures", "tests.support.settings"]
 
 REPORT = "report"
 

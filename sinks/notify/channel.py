@@ -24,6 +24,8 @@ class Channel(Protocol):
 
     kind: str
     """A word for metrics: webhook, email or clickhouse."""
+    title: str
+    """What people are told of it; no secret is in it."""
     batch_max: int
     """How many notices it takes at once."""
     gives_up: bool

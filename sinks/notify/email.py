@@ -36,6 +36,7 @@ class EmailChannel:
 
     def __init__(self, target: EmailTarget, server: MailSettings) -> None:
         """Take who is written to, and by which server."""
+        self.title = f"e-mail to {', '.join(target.to)}"
         self._target = target
         self._server = server
 

@@ -37,6 +37,7 @@ class TableChannel:
     """A ``Channel`` that writes every notice into ClickHouse, past months too; it never gives up."""
 
     kind = "clickhouse"
+    title = "table in ClickHouse"
     batch_max = 1000
     gives_up = False
 

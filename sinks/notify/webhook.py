@@ -7,6 +7,7 @@ attempt; when it is repeated is decided by ``streams.notifying``.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpcore
 import msgspec
@@ -44,6 +46,7 @@ class WebhookTarget:
     accounts: tuple[str, ...] = ()
     """Only notices about these; empty = all."""
     timeout_seconds: float = 10.0
+    """For one attempt, from the look-up of the name to the answer."""
 
 
 class WebhookChannel:
@@ -63,6 +66,7 @@ class WebhookChannel:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Take the target and what may be connected to."""
+        self.title = f"webhook to {urlsplit(target.url).hostname}"
         self._target = target
         self._now_seconds = now_seconds
         plain = target.url.startswith("http://")
@@ -80,17 +84,16 @@ class WebhookChannel:
 
     async def _post(self, notice: Notice) -> None:
         body = body_of(notice)
-        seconds = self._target.timeout_seconds
-        timeouts = {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}
         try:
             async with (
+                # Of all of it: each step by itself could be drawn out as long as the other side likes.
+                asyncio.timeout(self._target.timeout_seconds),
                 httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=self._backend) as pool,
                 pool.stream(
                     "POST",
                     self._target.url,
                     headers=self._headers(notice.id, body),
                     content=body,
-                    extensions={"timeout": timeouts},
                 ) as response,
             ):
                 await _judge(response, self._now_seconds())

@@ -168,13 +168,21 @@ def test_the_verbs(tmp_path: Path, receiver: Receiver) -> None:
         ("A", "50%", 2),
         ("A", "100%", 3),
     }
-    tested = convometer("alerts", "test", "--account", "A", "--config", config)
-    assert tested.stdout.rstrip().endswith(b": taken")
+    tested = convometer("alerts", "test", "--config", config)
+    assert tested.stdout.rstrip() == b"webhook to 127.0.0.1: taken"
     assert json.loads(receiver.got[-1][2])["data"]["month"] == "test"
     receiver.status = 503
     failed = convometer("alerts", "test", "--config", config, check=False)
     assert failed.returncode == 1
     assert b"HTTP 503" in failed.stderr
+    # The receiver is for account A alone: asked for all it is tried, asked for B it is not.
+    config.write_text(f'{config.read_text()}accounts = ["A"]\n')
+    receiver.status = 200
+    assert convometer("alerts", "test", "--config", config).stdout.rstrip().endswith(b": taken")
+    assert convometer("alerts", "test", "--account", "A", "--config", config).returncode == 0
+    other = convometer("alerts", "test", "--account", "B", "--config", config, check=False)
+    assert other.returncode == 1
+    assert b"about account B" in other.stderr
     config.write_text(f'data = "{tmp_path / "data"}"\n')
     nobody = convometer("alerts", "test", "--config", config, check=False)
     assert nobody.returncode == 1

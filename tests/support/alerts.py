@@ -10,7 +10,6 @@ from metering.charges import PriceData
 from schemas.alerts import MonthCount, MonthTotals, Notice, notice_id
 from schemas.plans import Plan, PlanBook
 from schemas.regimes import load_regimes
-from sinks.notify.channel import DeliveryFailed
 
 REGIMES = load_regimes()
 MONTH = "2026-11"
@@ -74,13 +73,14 @@ class FakeChannel:
     """Takes notices, or fails as it is told."""
 
     kind = "webhook"
+    title = "somebody"
     gives_up = True
 
     def __init__(self, batch_max: int = 1) -> None:
         self.batch_max = batch_max
         self.taken: list[list[str]] = []
         self.tried = 0
-        self.failure: DeliveryFailed | None = None
+        self.failure: Exception | None = None
 
     def wants(self, notice: Notice) -> bool:
         """Take all but past ones."""

@@ -186,3 +186,23 @@ def test_past_notices_go_where_they_are_wanted_only() -> None:
         assert channel.taken == [[notice_of(3).id]]
 
     asyncio.run(over())
+
+
+def test_a_channel_that_breaks_in_no_way_that_was_thought_of_stops_nothing() -> None:
+    """It is tried again like one that does not answer; metering runs in the same process."""
+
+    async def over() -> None:
+        broken, well = FakeChannel(), FakeChannel()
+        broken.failure = TypeError("a fault of ours")
+        bench = Bench(broken=broken, well=well)
+        bench.deliver(notice_of(1))
+        await bench.until(lambda: broken.tried == 1 and len(well.taken) == 1)
+        broken.failure = None
+        bench.now_ms += 2_000
+        await bench.until(lambda: len(broken.taken) == 1)
+        await bench.until(lambda: not bench.owed)
+        await bench.task.stop()
+        assert bench.outcomes.count(("webhook", "failed", 1)) == 1
+        assert not bench.failures
+
+    asyncio.run(over())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 from collections.abc import Iterator
@@ -27,46 +26,13 @@ from runtime.settings import (
     check_roles,
     load_settings,
 )
+from tests.support.settings import Loader
+
+pytestmark = pytest.mark.usefixtures("empty_environment")
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "configuration.md"
 
 CLICKHOUSE_FORMS = "chdb://DIRECTORY or http(s)://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"
-
-
-@pytest.fixture(autouse=True)
-def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("CONVOMETER_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loader:
-    """Return a loader of TOML text under an environment."""
-    return Loader(tmp_path / "convometer.toml", monkeypatch)
-
-
-class Loader:
-    """Writes the file, sets the environment, loads."""
-
-    def __init__(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take where to write and what to set variables with."""
-        self.file = file
-        self._monkeypatch = monkeypatch
-
-    def __call__(self, toml: str = "", **environment: str) -> Settings:
-        """Return the settings; keywords are variables without their prefix."""
-        self.file.write_text(toml, encoding="utf-8")
-        for name, value in environment.items():
-            self._monkeypatch.setenv(f"CONVOMETER_{name}", value)
-        return load_settings(self.file)
-
-    def faults(self, toml: str = "", **environment: str) -> list[str]:
-        """Return the faults of settings that must not load."""
-        with pytest.raises(SettingsError) as raised:
-            self(toml, **environment)
-        assert all(fault in str(raised.value) for fault in raised.value.faults)
-        return raised.value.faults
 
 
 def test_defaults_need_no_configuration() -> None:

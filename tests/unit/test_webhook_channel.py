@@ -9,6 +9,7 @@ import hmac
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 
@@ -227,6 +228,37 @@ def test_a_name_that_nobody_knows_and_a_port_that_nobody_listens_on() -> None:
     )
     assert not unknown.is_final
     assert not refused.is_final
+
+
+def test_an_answer_that_never_ends_is_waited_for_as_long_as_one_that_never_begins() -> None:
+    """A byte now and then does not keep an attempt alive."""
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 4000\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    async def over() -> float:
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        target = WebhookTarget(f"http://127.0.0.1:{port}/", (SECRET,), timeout_seconds=0.5)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(DeliveryFailed, match="no answer"):
+            await WebhookChannel(target, AddressGuard(["127.0.0.1"]), lambda: NOW).deliver([notice_of(1)])
+        server.close()
+        return asyncio.get_running_loop().time() - begun
+
+    # The whole answer would take 200 seconds.
+    assert asyncio.run(over()) < 20
+
+
+def test_the_title_tells_where_to_and_no_secret() -> None:
+    """Addresses of chat services are secrets; their hosts are not."""
+    target = WebhookTarget("https://hooks.example/services/T0/SECRET?key=SECRET", (SECRET,))
+    assert WebhookChannel(target, AddressGuard(), lambda: NOW).title == "webhook to hooks.example"
 
 
 def test_only_notices_about_its_accounts_that_are_not_past() -> None:
