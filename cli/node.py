@@ -19,7 +19,7 @@ from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, 
 from cli.intake import LineIntake, hold_appends
 from cli.limit_gauges import LimitGauges
 from cli.notices import alert_options
-from cli.observers import ladder_judged, sample_gauges, worker_observers, worker_readiness
+from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
 from cli.prices import Prices
 from dashboard.ports import WindowsUnavailable
@@ -137,13 +137,16 @@ class Node:
             raise
         for name, work in (
             ("maintenance", node._maintain()),
-            ("ladder", node._ladder.run()),
+            ("ladder", node._ladder.run(node._behind_seconds)),
             ("limits", node._gauges.run(node.worker)),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(node._background_ended)
             node._background.append(task)
         return node
+
+    def _behind_seconds(self) -> dict[int, float]:
+        return behind_seconds(self.worker, self.clock.now_ms())
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -99,6 +99,11 @@ def ladder_judged(metrics: Metrics, judged: JudgedMinute) -> None:
     )
 
 
+def behind_seconds(worker: Worker, now_ms: int) -> dict[int, float]:
+    """Return the age of the oldest record that each partition has not taken up."""
+    return {partition: lag.seconds for partition, lag in worker.lag(now_ms).items()}
+
+
 def sample_gauges(metrics: Metrics, worker: Worker, now_ms: int) -> None:
     """Set the gauges that are read off rather than counted; called when metrics are scraped."""
     # Nothing is left of a partition that another worker has now: its last lag would stand for ever.

@@ -16,7 +16,7 @@ from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.limit_gauges import LimitGauges
 from cli.node import Node
 from cli.notices import alert_options
-from cli.observers import ladder_judged, sample_gauges, worker_observers, worker_readiness
+from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_worker_options
 from cli.owner import OwnerServer
 from cli.prices import Prices
@@ -147,7 +147,7 @@ async def _kafka_worker(
         await worker.start()
         background = [
             asyncio.create_task(_sample(metrics, worker, clock, prices), name="sample"),
-            asyncio.create_task(ladder.run(), name="ladder"),
+            asyncio.create_task(ladder.run(lambda: behind_seconds(worker, clock.now_ms())), name="ladder"),
             asyncio.create_task(gauges.run(worker), name="limits"),
         ]
         yield Roles(lambda: worker_readiness(worker), worker=worker)

@@ -1,7 +1,8 @@
 """Whether the steps of messages arrive as they should: sent, then delivered, then read.
 
 Owns what is watched, and how a message is judged once enough time has passed. It watches live traffic only, in memory
-and within bounds: this is health, not metering, and no total depends on it. Pure: the time is an argument.
+and within bounds: this is health, not metering, and no total depends on it. Pure: its time is that of the events'
+receipt, so that a worker that is behind sees what one that is not would have seen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from schemas.events import Event
 
 MINUTE_SECONDS: Final = 60
 LIVE_SECONDS: Final = 900
-"""What is older when it comes belongs to a backfill or a repeat, and says nothing of now."""
+"""A message of which nothing came within this time belongs to a backfill or a repeat, and says nothing of now."""
+WAIT_SECONDS_MAX: Final = 86_400
 WATCHED_MAX: Final = 200_000
 _KINDS: Final = frozenset({"sent", "delivered", "read", "failed"})
 _SENT, _DELIVERED, _READ, _FAILED = 1, 2, 4, 8
@@ -30,26 +32,30 @@ class Heard(NamedTuple):
     """Tells messages apart, in this process only."""
     steps: int
     """Sum of 1 = sent, 2 = delivered, 4 = read, 8 = failed: the events that came, not what follows from them."""
+    first_at: int
+    """When it began, UTC seconds."""
+    heard_at: int
+    """When the event that speaks of it was received, UTC seconds."""
 
 
-def heard_of(
-    account: str, events: Iterable[Event], messages: Mapping[bytes, Message], now_seconds: int
-) -> Iterator[Heard]:
-    """Yield what is known of the messages that events of one user speak of, those that began in the last minutes.
+def heard_of(account: str, events: Iterable[Event], messages: Mapping[bytes, Message]) -> Iterator[Heard]:
+    """Yield what is known of the messages that events of one user speak of, but for those too old to be watched.
 
     Args:
         account: of the user.
         events: just taken up.
         messages: of the user, by digest, with these events in them.
-        now_seconds: the clock, UTC seconds.
     """
-    since = now_seconds - LIVE_SECONDS
     for event in events:
+        heard_at = event.received_at // 1000
+        since = heard_at - LIVE_SECONDS - WAIT_SECONDS_MAX
+        # A message began no later than any of its events.
         if event.kind in _KINDS and event.occurred_at >= since:
             digest = message_id_digest(event)
             message = messages.get(digest)
             if message is not None and message.first_at >= since:
-                yield Heard(account, event.number, hash((account, event.user_key, digest)), _steps(message))
+                key = hash((account, event.user_key, digest))
+                yield Heard(account, event.number, key, _steps(message), message.first_at, heard_at)
 
 
 def _steps(message: Message) -> int:
@@ -93,6 +99,7 @@ class LadderWatch:
             watched_max: how many are followed at once; of more, only a part is, and the counts stand for all.
         """
         self._wait_seconds = wait_minutes * MINUTE_SECONDS
+        self._fresh_seconds = min(LIVE_SECONDS, self._wait_seconds)
         self._watched_max = watched_max
         self._messages: dict[int, int] = {}
         """The steps that came, by message."""
@@ -105,23 +112,28 @@ class LadderWatch:
         """Return of how many messages one is followed: 1 = all."""
         return self._one_in
 
-    def take(self, heard: Iterable[Heard], now_seconds: int) -> None:
-        """Take up what is known of messages."""
-        minute = now_seconds - now_seconds % MINUTE_SECONDS
-        for account, number, message, steps in heard:
+    def take(self, heard: Iterable[Heard]) -> None:
+        """Take up what is known of messages; one that is not watched yet is from now on, if it began a moment ago."""
+        for account, number, message, steps, first_at, heard_at in heard:
             if message in self._messages:
                 self._messages[message] |= steps
-            elif message % self._one_in == 0:
+            # Of a message that was judged already nothing is fresh any more: it is not judged again.
+            elif heard_at - first_at <= self._fresh_seconds and message % self._one_in == 0:
+                minute = heard_at - heard_at % MINUTE_SECONDS
                 self._messages[message] = steps
                 self._minutes.setdefault(minute, {}).setdefault((account, number), []).append(message)
         if len(self._messages) > self._watched_max:
             self._thin_out()
 
-    def judge(self, now_seconds: int) -> list[LadderMinute]:
-        """Return the minutes that are old enough, and follow their messages no longer."""
+    def judge(self, heard_until: int) -> list[LadderMinute]:
+        """Return the minutes that are old enough, and follow their messages no longer.
+
+        Args:
+            heard_until: everything that was received before is taken up, UTC seconds.
+        """
         judged: list[LadderMinute] = []
         for minute in sorted(self._minutes):
-            if minute + MINUTE_SECONDS + self._wait_seconds > now_seconds:
+            if minute + MINUTE_SECONDS + self._wait_seconds > heard_until:
                 break
             for (account, number), messages in sorted(self._minutes.pop(minute).items()):
                 steps = [self._messages.pop(message) for message in messages]

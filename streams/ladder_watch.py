@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from metering.ladder_health import Heard, LadderWatch
@@ -56,23 +56,31 @@ class LadderWatcher:
             watch = self._watches.get(partition)
             if watch is None:
                 watch = self._watches[partition] = LadderWatch(self._wait_minutes)
-            watch.take(heard, self._now_seconds())
+            watch.take(heard)
 
     def forget(self, partition: int) -> None:
         """Follow a partition no longer: it is another worker's now."""
         self._watches.pop(partition, None)
 
-    async def run(self) -> None:
-        """Judge and write until cancelled."""
+    async def run(self, behind_seconds: Callable[[], Mapping[int, float]]) -> None:
+        """Judge and write until cancelled.
+
+        Args:
+            behind_seconds: returns the age of the oldest record that a partition has not taken up, of those here.
+        """
         while True:
             await asyncio.sleep(_JUDGE_SECONDS)
-            await self.judge()
+            await self.judge(behind_seconds())
 
-    async def judge(self) -> None:
-        """Judge what is old enough, and write what is judged."""
+    async def judge(self, behind_seconds: Mapping[int, float]) -> None:
+        """Judge what is old enough, and write what is judged.
+
+        What a partition has not taken up yet is no step that did not come: it is judged as of what it has read.
+        """
         now = self._now_seconds()
         for partition, watch in self._watches.items():
-            for minute in watch.judge(now):
+            behind = behind_seconds.get(partition)
+            for minute in () if behind is None else watch.judge(int(now - behind)):
                 judged = JudgedMinute(partition, minute)
                 self._waiting.append(judged)
                 self._observe(judged)

@@ -19,6 +19,7 @@ from runtime.metrics import Metrics
 from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
 from sinks.clickhouse.notices import NoticesAsked
+from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.commands import convometer
 from tests.unit.test_webhook_channel import SECRET, Receiver
 
@@ -41,12 +42,13 @@ def receiver() -> Iterator[Receiver]:
     running.close()
 
 
-def settings_in(directory: Path, receiver: Receiver) -> Settings:
+def settings_in(directory: Path, clickhouse: str, receiver: Receiver) -> Settings:
     """Return settings of a node that tells the receiver."""
     webhook = {"url": f"http://127.0.0.1:{receiver.port}/hook", "secrets": [SECRET]}
     return Settings.model_validate(
         {
             "data": directory / "data",
+            "clickhouse": clickhouse,
             "partitions": 2,
             "plans": directory / "plans.toml",
             "alerts": {"webhooks": [webhook], "allowed_networks": ["127.0.0.1"]},
@@ -86,9 +88,11 @@ def bodies(receiver: Receiver) -> list[bytes]:
     return [body for _, _, body in receiver.got]
 
 
-def test_a_package_that_is_used_up_is_told_at_once(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_package_that_is_used_up_is_told_at_once(
+    http_server: ClickHouseHttp, empty_name: str, tmp_path: Path, receiver: Receiver
+) -> None:
     """From the user who caused it to the receiver within seconds; the plan changes; the next life goes on."""
-    settings = settings_in(tmp_path, receiver)
+    settings = settings_in(tmp_path, http_server.address(empty_name), receiver)
     settings.data.mkdir()
     (tmp_path / "plans.toml").write_text(PLAN.format(package=10))
 

@@ -16,6 +16,7 @@ from runtime.metrics import Metrics
 from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
 from sinks.clickhouse.ladder_health import LadderHealth
+from tests.support.clickhouse_http import ClickHouseHttp
 
 WAIT_MINUTES = 5
 SENT, DELIVERED, READ = "sent", "delivered", "read"
@@ -65,11 +66,18 @@ def lines(now_seconds: int) -> list[bytes]:
     ]
 
 
-def test_missing_steps_show_in_metrics_and_for_the_live_page(tmp_path: Path) -> None:
+def test_missing_steps_show_in_metrics_and_for_the_live_page(
+    http_server: ClickHouseHttp, empty_name: str, tmp_path: Path
+) -> None:
     """Each live message is looked at once, after the wait; repeated webhooks do not count again."""
     clock, registry = MovedClock(), CollectorRegistry()
     settings = Settings.model_validate(
-        {"data": tmp_path / "data", "partitions": 2, "worker": {"ladder_wait_minutes": WAIT_MINUTES}}
+        {
+            "data": tmp_path / "data",
+            "clickhouse": http_server.address(empty_name),
+            "partitions": 2,
+            "worker": {"ladder_wait_minutes": WAIT_MINUTES},
+        }
     )
     settings.data.mkdir()
     in_force = SettingsInForce.of(settings)
