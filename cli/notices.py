@@ -1,19 +1,20 @@
 """From settings and price files to what the alerts go by: terms and channels, renewed when they change.
 
-Owns the names of channels: they stay the same as long as the address does, so that what is owed to one survives a
-restart.
+Owns the names of channels: they stay the same as long as the address does, or a webhook's own name, so that what is
+owed to one survives a restart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 from cli.prices import PRICE_FAULTS, Prices
 from metering.alert_book import Terms
+from runtime.alert_tables import AlertEmail
 from runtime.clock import Clock
 from runtime.settings import Settings
 from runtime.settings_in_force import Derived, SettingsInForce
@@ -111,12 +112,24 @@ def _channels(settings: Settings, clock: Clock) -> Iterator[tuple[str, Channel]]
         url = webhook.url.get_secret_value()
         secrets = tuple(secret.get_secret_value() for secret in webhook.secrets)
         target = WebhookTarget(url, secrets, webhook.accounts, alerts.timeout_seconds)
-        yield _name("webhook", url), WebhookChannel(target, guard, clock.now_seconds)
-    for email in alerts.emails:
-        target_of_mail = EmailTarget(email.to, email.accounts)
-        yield _name("email", *email.to), EmailChannel(target_of_mail, settings.dashboard.mail)
+        yield _name("webhook", webhook.name or url), WebhookChannel(target, guard, clock.now_seconds)
+    for address, accounts in _mailed(alerts.emails).items():
+        yield _name("email", address), EmailChannel(EmailTarget(address, accounts), settings.dashboard.mail)
 
 
-def _name(kind: str, *parts: str) -> str:
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=_NAME_BYTES)
-    return f"{kind}-{digest.hexdigest()}"
+def _mailed(groups: Iterable[AlertEmail]) -> dict[str, tuple[str, ...]]:
+    """Return each address of all groups with the accounts that it hears of; none = all.
+
+    One delivery for each: whoever is refused for now is written to again, and a group may change while mails are owed.
+    """
+    mailed: dict[str, tuple[str, ...]] = {}
+    for group in groups:
+        for address in group.to:
+            known = mailed.get(address)
+            hears_all = not group.accounts or known == ()
+            mailed[address] = () if hears_all else tuple(dict.fromkeys((*(known or ()), *group.accounts)))
+    return mailed
+
+
+def _name(kind: str, of: str) -> str:
+    return f"{kind}-{hashlib.blake2b(of.encode(), digest_size=_NAME_BYTES).hexdigest()}"

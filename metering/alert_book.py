@@ -90,22 +90,20 @@ class AlertBook:
         month = self.months.get(scope)
         known = month.counts.get(count.partition) if month else None
         if count.is_closed:
-            return self._close(scope, count.partition)
-        if known is not None and known.sequence >= count.sequence:
+            return self._close(scope)
+        if (known is not None and known.sequence >= count.sequence) or (month and month.is_closed):
             return None
         if month is None:
             month = self.months[scope] = MonthState()
         month.counts[count.partition] = PartitionCount(count.sequence, count.received_until_ms, count.totals)
         return scope
 
-    def _close(self, scope: MonthScope, partition: int) -> MonthScope | None:
+    def _close(self, scope: MonthScope) -> MonthScope | None:
+        """Close a month for good: forgotten, it would begin anew with the next count, and give notices again."""
         month = self.months.get(scope)
-        if month is None:
+        if month is not None and month.is_closed:
             return None
-        month.is_closed = True
-        month.counts.pop(partition, None)
-        if not month.counts:
-            del self.months[scope]
+        self.months[scope] = MonthState(is_closed=True)
         return scope
 
     def limits(self, scope: MonthScope, terms: Terms) -> list[LimitNow]:

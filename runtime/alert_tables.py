@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from runtime.dashboard_tables import Words
 from runtime.setting_tables import Secrets, Table, split_list
+from schemas.mail_addresses import checked_address
 from schemas.thresholds import DEFAULT_THRESHOLDS, read_thresholds
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
@@ -57,6 +58,9 @@ class AlertWebhook(Table):
     secrets: Annotated[
         Secrets, Field(min_length=1, description="to sign by; all at once while one is replaced")
     ]
+    name: Annotated[
+        str, Field(max_length=60, description="stays when the url changes, so that what is owed goes on")
+    ] = ""
     accounts: Annotated[Words, Field(description="only notices about these; empty = all")] = ()
 
     @field_validator("url")
@@ -85,11 +89,10 @@ class AlertEmail(Table):
     @field_validator("to")
     @classmethod
     def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            local, at, domain = address.rpartition("@")
-            if not (local and at and domain) or any(each.isspace() for each in address):
-                raise ValueError("addresses such as billing@example.com")
-        return addresses
+        try:
+            return tuple(map(checked_address, addresses))
+        except ValueError:
+            raise ValueError("plain addresses such as billing@example.com, one in each text") from None
 
 
 class AlertSettings(Table):
@@ -127,17 +130,13 @@ class AlertSettings(Table):
                 ) from None
         return networks
 
-    # What is owed to a channel is known by its address: two of one address would be one, with the accounts of one.
+    # What is owed to a webhook is known by its name or address: two of one would be one, with the accounts of one.
     @field_validator("webhooks")
     @classmethod
-    def _urls_differ(cls, webhooks: tuple[AlertWebhook, ...]) -> tuple[AlertWebhook, ...]:
+    def _webhooks_differ(cls, webhooks: tuple[AlertWebhook, ...]) -> tuple[AlertWebhook, ...]:
         if len({webhook.url.get_secret_value() for webhook in webhooks}) < len(webhooks):
             raise ValueError("each url once, with the accounts of all in one")
+        names = [webhook.name for webhook in webhooks if webhook.name]
+        if len(set(names)) < len(names):
+            raise ValueError("each name once")
         return webhooks
-
-    @field_validator("emails")
-    @classmethod
-    def _groups_differ(cls, emails: tuple[AlertEmail, ...]) -> tuple[AlertEmail, ...]:
-        if len({email.to for email in emails}) < len(emails):
-            raise ValueError("each group of addresses once, with the accounts of all in one")
-        return emails

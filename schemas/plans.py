@@ -80,11 +80,18 @@ class PlanBook:
     """All plans of an installation."""
 
     plans: tuple[Plan, ...] = ()
+    _histories: dict[tuple[str, str], tuple[Plan, ...]] = field(init=False, repr=False, compare=False)
+    """Plans by account and number, oldest first: each count that is judged asks."""
+
+    def __post_init__(self) -> None:
+        by_scope: dict[tuple[str, str], list[Plan]] = {}
+        for plan in sorted(self.plans, key=lambda plan: plan.effective):
+            by_scope.setdefault((plan.account, plan.number), []).append(plan)
+        object.__setattr__(self, "_histories", {scope: tuple(plans) for scope, plans in by_scope.items()})
 
     def history(self, account: str, number: str) -> tuple[Plan, ...]:
         """Return the plans of exactly this account or number, oldest first."""
-        own = [plan for plan in self.plans if (plan.account, plan.number) == (account, number)]
-        return tuple(sorted(own, key=lambda plan: plan.effective))
+        return self._histories.get((account, number), ())
 
     def in_force(self, account: str, number: str, day: date) -> Plan | None:
         """Return the plan of exactly this account or number that is in force on a day, or None."""

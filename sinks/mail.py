@@ -1,7 +1,7 @@
 """E-mail out: who may be written to, how often, and one mail to a server that is trusted or gets nothing.
 
-Owns addresses, the shape of a mail, the conversation with the server, and how its faults are told. Does not own what is
-attached.
+Owns who may be written to, the shape of a mail, the conversation with the server, and how its faults are told. Does not
+own what is attached.
 """
 
 from __future__ import annotations
@@ -22,22 +22,15 @@ from math import ceil
 from typing import Final, Literal
 
 import aiosmtplib
-import idna
 
 from runtime.dashboard_tables import MailSettings
+from schemas.mail_addresses import ADDRESS_CHARACTERS_MAX, checked_address
 
-ADDRESS_CHARACTERS_MAX: Final = 254
 SUBJECT_CHARACTERS_MAX: Final = 200
 HOUR_SECONDS: Final = 3600.0
-_LOCAL_MAX: Final = 64
 _FAULTS_MAX: Final = 20
 _WHOLE_TIMEOUTS: Final = 6
 """The whole conversation may take as long as this many answers."""
-# No quoted local parts, comments or names: whatever two programs could read differently.
-_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_DOMAIN: Final = re.compile(
-    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
-)
 _FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\:\"]{1,150}")
 _MEDIA_TYPE: Final = re.compile(r"([a-z]+)/([a-z0-9.+-]+)")
 
@@ -103,28 +96,6 @@ class MailOutcome:
     refused: dict[str, str]
     """Reason by address."""
     message_id: str
-
-
-def checked_address(address: str) -> str:
-    """Return one address with its domain in ASCII and small letters.
-
-    Raises:
-        ValueError: it is not exactly one plain address; says why.
-    """
-    if not address.isprintable() or any(each.isspace() for each in address):
-        raise ValueError("an address has no spaces or line ends")
-    local, at, domain = address.rpartition("@")
-    if not at or "@" in local:
-        raise ValueError("an address is NAME@DOMAIN")
-    if not _LOCAL.fullmatch(local) or len(local) > _LOCAL_MAX:
-        raise ValueError("before the @, letters, digits and signs of ASCII only, at most 64")
-    try:
-        plain = domain if domain.isascii() else idna.encode(domain, uts46=True, std3_rules=True).decode()
-    except (idna.IDNAError, UnicodeError):
-        raise ValueError("this is no domain") from None
-    if not _DOMAIN.fullmatch(plain.lower()) or len(local) + 1 + len(plain) > ADDRESS_CHARACTERS_MAX:
-        raise ValueError("this is no domain")
-    return f"{local}@{plain.lower()}"
 
 
 def check_recipients(

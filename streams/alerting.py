@@ -7,6 +7,7 @@ the partition is opened. Owns this order; what a count leads to is ``metering.al
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from streams.step import SourceRecord
 from streams.task import OrderedTask, Supervision
 
 _log = logging.getLogger(__name__)
+_JUDGED_AT_ONCE = 200
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(MonthState).decode
 _decode_scope = msgspec.json.Decoder(tuple[str, str, str]).decode
@@ -137,8 +139,10 @@ class AlertTask(OrderedTask):
         terms = self._ports.terms()
         if terms is not self._judged_by:
             self._judged_by = terms
-            for scope in list(self.book.months):
+            for place, scope in enumerate(list(self.book.months)):
                 work.judge(scope, terms, "plan")
+                if place % _JUDGED_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # others live in this loop, a session with Kafka among them
 
     async def _commit(self, work: _Work, next_offset: int) -> None:
         assert self._writer is not None, "the partition is not open"

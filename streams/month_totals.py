@@ -8,11 +8,14 @@ rows have left the store is closed: its totals cannot be read off any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 
 from metering.alert_limits import totals_of
-from schemas.alerts import MonthTotals
+from schemas.alert_codec import encode_count
+from schemas.alerts import MonthCount, MonthTotals
+from schemas.codec import partition_of
 from schemas.rows import CounterKey
 from streams.counters import Counters, account_rows_prefix, decode_key, decode_value, measure_count
 from streams.store import PartitionStore, Table
@@ -88,6 +91,39 @@ class MonthCounter:
     def _stored(self, account: str) -> Iterator[tuple[CounterKey, tuple[int, ...]]]:
         for stored_key, value in self._store.scan(Table.COUNTERS, account_rows_prefix(account)):
             yield decode_key(stored_key), decode_value(value)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Who counted something, and as of when."""
+
+    partition: int
+    partition_count: int
+    sequence: int
+    received_until_ms: int
+
+
+def records_of(
+    months: Mapping[Scope, MonthTotals], closed: Iterable[Scope], counted: Counted
+) -> dict[int, list[tuple[bytes, bytes]]]:
+    """Return records (key, value) for ``mau.counts``, by its partitions: totals, then months that are closed."""
+    records: dict[int, list[tuple[bytes, bytes]]] = {}
+    open_months = [(scope, totals, False) for scope, totals in months.items()]
+    closed_months = [(scope, MonthTotals(), True) for scope in sorted(closed)]
+    for (account, number, month), totals, is_closed in (*open_months, *closed_months):
+        count = MonthCount(
+            account=account,
+            number=number,
+            month=month,
+            partition=counted.partition,
+            sequence=counted.sequence,
+            received_until_ms=counted.received_until_ms,
+            totals=totals,
+            is_closed=is_closed,
+        )
+        owner = partition_of(account, number, counted.partition_count)
+        records.setdefault(owner, []).append(encode_count(count))
+    return records
 
 
 def _add(months: _Months, number: str, month: str, totals: MonthTotals) -> None:

@@ -22,9 +22,9 @@ from schemas.alert_codec import decode_notice
 from schemas.alerts import Notice
 from schemas.codec import UnreadableRecord
 from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
-from sinks.notify.channel import Channel, DeliveryFailed
+from sinks.notify.channel import Channel, DeliveryFailed, KeepingChannel
 from streams.log import PartitionWriter, SourcePosition, WorkerLog
-from streams.records import Append, Record
+from streams.records import Append, OffsetOutOfRange, Record
 from streams.source import Source
 from streams.step import SourceRecord
 from streams.task import OrderedTask, Supervision
@@ -32,6 +32,7 @@ from streams.task import OrderedTask, Supervision
 _log = logging.getLogger(__name__)
 Outcome = Literal["delivered", "failed", "gave_up"]
 _LOOK_SECONDS = 1.0
+_LOOK_FOR_LOST_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class NotifyTask(OrderedTask):
         self._position = 0
         self._more = asyncio.Event()
         self._deliverer: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     async def _open(self) -> int:
         log, partition = self._ports.log, self.source.partition
@@ -103,9 +105,13 @@ class NotifyTask(OrderedTask):
         bounds = await log.bounds(MAU_ALERTS, partition)
         # Notices that left the topic before they were read are old beyond their use.
         self._position = max(await log.committed(MAU_ALERTS, partition) or 0, bounds.start)
+        self._begin_delivering()
+        return self._position
+
+    def _begin_delivering(self) -> None:
+        self._is_stopping = False
         self._deliverer = asyncio.create_task(self._deliver_all(), name="deliver-notices")
         self._deliverer.add_done_callback(self._deliverer_ended)
-        return self._position
 
     def _deliverer_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:
@@ -118,12 +124,7 @@ class NotifyTask(OrderedTask):
         now_ms = self._ports.now_ms()
         channels = self._ports.channels()
         fresh: dict[Key, Pending] = {}
-        for _, value, _ in records:
-            try:
-                notice = decode_notice(value)
-            except UnreadableRecord as error:
-                _log.error("a record of %s is skipped: %s", MAU_ALERTS, error)
-                continue
+        for notice in _readable(value for _, value, _ in records):
             for name, channel in channels.items():
                 if channel.wants(notice):
                     fresh[notice.id, name] = Pending(notice, name, now_ms)
@@ -131,14 +132,16 @@ class NotifyTask(OrderedTask):
         self.pending.update(fresh)
         self._more.set()
 
-    async def _commit(self, changed: Mapping[Key, Pending | None], next_offset: int | None = None) -> None:
-        """Make pending deliveries, or their end (None), durable."""
+    async def _commit(self, changed: Mapping[Key, Pending | None], next_offset: int | None = None) -> bool:
+        """Make pending deliveries, or their end (None), durable; False = nothing was done, as deliveries are ended."""
         now_ms = self._ports.now_ms()
         records = [
             Record(orjson.dumps(list(key)), None if each is None else _encode_pending(each), now_ms)
             for key, each in changed.items()
         ]
         async with self._commits:
+            if self._is_stopping and next_offset is None:
+                return False
             assert self._writer is not None, "the partition is not open"
             position = self._position if next_offset is None else next_offset
             partition = self.source.partition
@@ -147,6 +150,7 @@ class NotifyTask(OrderedTask):
             await self._writer.commit(appends, SourcePosition(MAU_ALERTS, partition, position))
             self._ports.on_step("after-notify-commit")
             self._position = position
+            return True
 
     async def _idle(self) -> None:
         """Deliveries have a task of their own: a channel that does not answer must not hold up new notices."""
@@ -154,9 +158,12 @@ class NotifyTask(OrderedTask):
     async def _deliver_all(self) -> None:
         """Deliver what is due, again and again; a channel that does not answer holds up its own notices only."""
         busy: dict[str, asyncio.Task[None]] = {}
+        looking = asyncio.create_task(self._owe_what_is_lacked(), name="look-for-lost-notices")
         try:
             while True:
                 self._more.clear()
+                if looking.done():
+                    looking.result()
                 for name, task in list(busy.items()):
                     if task.done():
                         busy.pop(name).result()
@@ -168,9 +175,44 @@ class NotifyTask(OrderedTask):
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await self._more.wait()
         finally:
-            for task in busy.values():
+            for task in (looking, *busy.values()):
                 task.cancel()
-            await asyncio.gather(*busy.values(), return_exceptions=True)
+            await asyncio.gather(looking, *busy.values(), return_exceptions=True)
+
+    async def _owe_what_is_lacked(self) -> None:
+        """Look again and again whether channels that keep notices still have them: a table may come from a backup."""
+        while True:
+            wait_seconds = _LOOK_FOR_LOST_SECONDS
+            for name, channel in self._ports.channels().items():
+                if isinstance(channel, KeepingChannel):
+                    try:
+                        await self._owe_again(name, channel)
+                    except (DeliveryFailed, OffsetOutOfRange) as error:
+                        _log.info(
+                            "whether notices are lacking is not known yet: %s: %s", channel.title, error
+                        )
+                        wait_seconds = _LOOK_SECONDS * 30
+            await asyncio.sleep(wait_seconds)
+
+    async def _owe_again(self, name: str, channel: KeepingChannel) -> None:
+        log, partition = self._ports.log, self.source.partition
+        start = (await log.bounds(MAU_ALERTS, partition)).start
+        async for chunk in log.read(MAU_ALERTS, partition, start, self._position):
+            taken = _readable(record.value for _, record in chunk)
+            owed = {key[0] for key in self.pending if key[1] == name}
+            asked = [each for each in taken if each.id not in owed and channel.wants(each)]
+            lost = await channel.lacks(asked) if asked else ()
+            if not lost:
+                continue
+            now_ms = self._ports.now_ms()
+            fresh: dict[Key, Pending | None] = {
+                (notice.id, name): Pending(notice, name, now_ms) for notice in lost
+            }
+            # Another look may find them lacking once more before they are there: a second copy is the same.
+            if await self._commit(fresh):
+                _log.warning("%d notices are lacking and are written again: %s", len(lost), channel.title)
+                self.pending.update({key: each for key, each in fresh.items() if each is not None})
+                self._more.set()
 
     def _due(self) -> dict[str, list[Pending]]:
         """Return the deliveries that are due, oldest first, by channel."""
@@ -231,8 +273,7 @@ class NotifyTask(OrderedTask):
         return _keys(over)
 
     async def _settle(self, keys: Sequence[Key]) -> None:
-        if keys:
-            await self._commit(dict.fromkeys(keys))
+        if keys and await self._commit(dict.fromkeys(keys)):
             for key in keys:
                 self.pending.pop(key, None)
 
@@ -245,14 +286,14 @@ class NotifyTask(OrderedTask):
         """Begin, or go on after a pause."""
         super().start()
         if self._opened and self._deliverer is None:
-            self._deliverer = asyncio.create_task(self._deliver_all(), name="deliver-notices")
-            self._deliverer.add_done_callback(self._deliverer_ended)
+            self._begin_delivering()
 
     async def _stop_delivering(self) -> None:
         deliverer, self._deliverer = self._deliverer, None
         if deliverer is not None:
-            # A commit under way has to come to its end: its outcome must be known.
+            # A commit under way has to come to its end, and none may begin: its outcome must be known.
             async with self._commits:
+                self._is_stopping = True
                 deliverer.cancel()
             await asyncio.wait({deliverer})
 
@@ -262,6 +303,17 @@ class NotifyTask(OrderedTask):
             writer, self._writer = self._writer, None
             self._opened = False
             await writer.close()
+
+
+def _readable(values: Iterable[bytes | None]) -> list[Notice]:
+    """Return the notices of records; what is none is told, and passed over."""
+    notices = []
+    for value in values:
+        try:
+            notices.append(decode_notice(value or b""))
+        except UnreadableRecord as error:
+            _log.error("a record of %s is skipped: %s", MAU_ALERTS, error)
+    return notices
 
 
 def _keys(batch: Iterable[Pending]) -> list[Key]:

@@ -115,6 +115,8 @@ class PartitionTask(OrderedTask):
 
     async def _idle(self) -> None:
         """Sweep while nothing is queued; a long sweep gives way to records, and to a stop, after each step."""
+        if self.processor.owes_months:
+            await self._commit(self.processor.finish(Step(), self._next_offset()))
         await self._sweep_a_step()
         while self._sweep.under_way and self.source.empty and not self._pausing.is_set():
             await self._sweep_a_step()

@@ -15,8 +15,6 @@ from metering.meter import Outcome, meter
 from metering.state import incoming_id_digest, message_id_digest
 from metering.storage import expired_item
 from metering.user import AccountRules
-from schemas.alert_codec import encode_count
-from schemas.alerts import MonthCount, MonthTotals
 from schemas.codec import (
     BATCH_TAG,
     CONTROL_TAG,
@@ -58,7 +56,7 @@ from streams.counters import Counters
 from streams.folding import fold_cached
 from streams.linking import Changes, Linking
 from streams.meeting import Meeting
-from streams.month_totals import MonthCounter, Scope
+from streams.month_totals import Counted, MonthCounter, records_of
 from streams.step import ProcessorConfig, SourceRecord, Step
 from streams.store import PartitionStore, Table
 from streams.tiers import tier_changes, tier_day
@@ -166,6 +164,7 @@ class Processor:
 
     def finish(self, step: Step, next_offset: int) -> Step:
         """Complete a step with what it tells others, and the accounts' and the partition's own records."""
+        self._owe_all_months(step)
         self.record.sequence += 1
         self.record.source_offset = next_offset
         step.received_until_ms = self.record.received_until_ms
@@ -181,39 +180,26 @@ class Processor:
             step.forwards.setdefault(owner, []).extend(map(encode_batch, chunks))
         for owner, parcels in step.parcels.items():
             step.forwards.setdefault(owner, []).extend(encode_parcels(parcels))
-        self._publish(step)
+        step.published = records_of(step.months, step.closed_months, self._counted(step))
         changed = set(step.rows)
         step.rows = {key: self.counters.values(key) for key in changed}
         step.writes[Table.COUNTERS].update(self.counters.writes(changed, step.sequence))
         return step
 
-    def _publish(self, step: Step) -> None:
-        """Tell the alerts what was counted of each month, as of this step."""
+    def _counted(self, step: Step) -> Counted:
+        config = self.config
+        return Counted(config.partition, config.partition_count, step.sequence, step.received_until_ms)
+
+    @property
+    def owes_months(self) -> bool:
+        """Tell whether there are months that the alerts have never been told of."""
+        return bool(self.accounts) and not self.record.has_published
+
+    def _owe_all_months(self, step: Step) -> None:
+        """Tell of all months once: in state of a version that published nothing are some that nothing touches again."""
         if not self.record.has_published:
-            # State of a version that published nothing: what is not touched any more has to be told as well.
             step.months = self.months.everything(self.accounts, self._floor_of) | step.months
             self.record.has_published = True
-        for scope, totals in step.months.items():
-            self._publish_count(scope, totals, step)
-        for scope in sorted(step.closed_months):
-            self._publish_count(scope, MonthTotals(), step, is_closed=True)
-
-    def _publish_count(
-        self, scope: Scope, totals: MonthTotals, step: Step, *, is_closed: bool = False
-    ) -> None:
-        account, number, month = scope
-        count = MonthCount(
-            account=account,
-            number=number,
-            month=month,
-            partition=self.config.partition,
-            sequence=step.sequence,
-            received_until_ms=step.received_until_ms,
-            totals=totals,
-            is_closed=is_closed,
-        )
-        owner = partition_of(account, number, self.config.partition_count)
-        step.published.setdefault(owner, []).append(encode_count(count))
 
     def after_commit(self) -> None:
         """Trim the caches once the step is in the store."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.alerts import Notice
 
@@ -40,5 +40,18 @@ class Channel(Protocol):
 
         Raises:
             DeliveryFailed: none of them was taken, or it is not known.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepingChannel(Channel, Protocol):
+    """A way out that keeps what it took, and can be put back to what it had before."""
+
+    async def lacks(self, notices: Sequence[Notice]) -> Sequence[Notice]:
+        """Return those notices that are not there.
+
+        Raises:
+            DeliveryFailed: it cannot be asked now.
         """
         ...

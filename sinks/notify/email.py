@@ -5,7 +5,6 @@ Owns which fault of the mail server is worth another attempt. The mail itself is
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,20 +14,18 @@ from sinks.mail import Mail, MailFault, send
 from sinks.notify.channel import DeliveryFailed
 from sinks.notify.texts import subject_of, text_of
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class EmailTarget:
     """Who is written to."""
 
-    to: tuple[str, ...]
+    address: str
     accounts: tuple[str, ...] = ()
     """Only about these; empty = all."""
 
 
 class EmailChannel:
-    """A ``Channel`` that writes one mail a notice."""
+    """A ``Channel`` that writes one mail a notice to one address."""
 
     kind = "email"
     batch_max = 1
@@ -36,7 +33,7 @@ class EmailChannel:
 
     def __init__(self, target: EmailTarget, server: MailSettings) -> None:
         """Take who is written to, and by which server."""
-        self.title = f"e-mail to {', '.join(target.to)}"
+        self.title = f"e-mail to {target.address}"
         self._target = target
         self._server = server
 
@@ -52,19 +49,14 @@ class EmailChannel:
     async def _send(self, notice: Notice) -> None:
         domain = self._server.sender.rpartition("@")[2]
         mail = Mail(
-            self._target.to, subject_of(notice), text_of(notice), message_id=f"<{notice.id}@{domain}>"
+            (self._target.address,), subject_of(notice), text_of(notice), message_id=f"<{notice.id}@{domain}>"
         )
         try:
-            outcome = await send(mail, self._server)
+            await send(mail, self._server)
         except MailFault as fault:
-            reasons = "; ".join(f"{address}: {reason}" for address, reason in fault.refused.items())
-            # A server that refuses all recipients for good would refuse them tomorrow; 4xx means later.
+            reasons = "; ".join(fault.refused.values())
+            # What is refused for good would be refused tomorrow; 4xx means later.
             is_final = bool(fault.refused) and all(
                 reason.startswith("5") for reason in fault.refused.values()
             )
             raise DeliveryFailed(f"{fault}{f' ({reasons})' if reasons else ''}", is_final=is_final) from fault
-        for address, reason in outcome.refused.items():
-            _log.error(
-                "the mail server refused one address of a notice",
-                extra={"address": address, "reason": reason},
-            )

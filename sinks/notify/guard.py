@@ -69,6 +69,8 @@ def _meanings(address: Address) -> Sequence[Address]:
 
 
 def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address.is_site_local:
+        return False  # deprecated, and inside where it is still used
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from schemas.alerts import Notice
 from sinks.clickhouse.client import ClickHouse, ClickHouseAway, ClickHouseRefused
+from sinks.clickhouse.reader import named_query
 from sinks.notify.channel import DeliveryFailed
+
+Answer = TypeVar("Answer")
 
 COLUMNS: Final = (
     "id",
@@ -34,7 +37,7 @@ COLUMNS: Final = (
 
 
 class TableChannel:
-    """A ``Channel`` that writes every notice into ClickHouse, past months too; it never gives up."""
+    """A ``KeepingChannel`` that writes every notice into ClickHouse, past months too; it never gives up."""
 
     kind = "clickhouse"
     title = "table in ClickHouse"
@@ -55,9 +58,22 @@ class TableChannel:
         """See ``Channel.deliver``."""
         rows = [row_of(notice) for notice in notices]
         columns = [list(column) for column in zip(*rows, strict=True)]
+        await self._ask(lambda client: client.insert("alerts", COLUMNS, columns))
+
+    async def lacks(self, notices: Sequence[Notice]) -> Sequence[Notice]:
+        """See ``KeepingChannel.lacks``."""
+        asked = {
+            "accounts": sorted({notice.account for notice in notices}),
+            "ids": [notice.id for notice in notices],
+        }
+        rows = await self._ask(lambda client: client.query(named_query("alert-ids"), asked))
+        known = {row[0] for row in rows}
+        return [notice for notice in notices if notice.id not in known]
+
+    async def _ask(self, ask: Callable[[ClickHouse], Answer]) -> Answer:
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._executor, lambda: self._client().insert("alerts", COLUMNS, columns)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, lambda: ask(self._client())
             )
         except (ClickHouseAway, ClickHouseRefused) as error:
             raise DeliveryFailed(str(error)) from error

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from sinks.notify.texts import subject_of
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
 _ANSWER_BYTES_MAX: Final = 4096
+_SAID_BYTES_MAX: Final = 200
+_SECRET_CHARACTERS_MIN: Final = 6
 _RETRY_AFTER_SECONDS_MAX: Final = 3600.0
 _GONE: Final = 410
 _USER_AGENT: Final = b"convometer"
@@ -69,7 +72,7 @@ class WebhookChannel:
         self.title = f"webhook to {urlsplit(target.url).hostname}"
         self._target = target
         self._now_seconds = now_seconds
-        plain = target.url.startswith("http://")
+        plain = urlsplit(target.url).scheme != "https"
         self._backend = GuardedBackend(guard, resolve_host, listed_only=plain)
         self._tls = tls or trust()
 
@@ -96,7 +99,7 @@ class WebhookChannel:
                     content=body,
                 ) as response,
             ):
-                await _judge(response, self._now_seconds())
+                await _judge(response, self._target.url, self._now_seconds())
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
             raise DeliveryFailed(f"no answer: {error or type(error).__name__}") from error
 
@@ -145,7 +148,7 @@ def key_of(secret: str) -> bytes:
         raise ValueError("base64 after whsec_") from error
 
 
-async def _judge(response: httpcore.Response, now_seconds: int) -> None:
+async def _judge(response: httpcore.Response, url: str, now_seconds: int) -> None:
     """Return if the other side took the notice."""
     if 200 <= response.status < 300:
         return
@@ -154,12 +157,22 @@ async def _judge(response: httpcore.Response, now_seconds: int) -> None:
         text += chunk
         if len(text) >= _ANSWER_BYTES_MAX:
             break
-    said = " ".join(text[:200].decode(errors="replace").split())
+    said = without_secrets(" ".join(text[:_SAID_BYTES_MAX].decode(errors="replace").split()), url)
     raise DeliveryFailed(
         f"HTTP {response.status}{': ' + said if said.isprintable() and said else ''}",
         is_final=response.status == _GONE,
         retry_after_seconds=_retry_after(response, now_seconds),
     )
+
+
+def without_secrets(said: str, url: str) -> str:
+    """Return what a receiver said without what it repeats of its address: that can be a secret, and this is logged."""
+    parts = urlsplit(url)
+    pieces = {parts.path, parts.query, *parts.path.split("/"), *re.split("[&=]", parts.query)}
+    for piece in sorted(pieces, key=len, reverse=True):
+        if len(piece) >= _SECRET_CHARACTERS_MIN:
+            said = said.replace(piece, "...")
+    return said
 
 
 def _retry_after(response: httpcore.Response, now_seconds: int) -> float:
@@ -171,6 +184,6 @@ def _retry_after(response: httpcore.Response, now_seconds: int) -> float:
         return min(float(value), _RETRY_AFTER_SECONDS_MAX)
     try:
         seconds = parsedate_to_datetime(value).timestamp() - now_seconds
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
     return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX)

@@ -126,7 +126,7 @@ class Maintenance:
             (state.base_id + state.start_offset, state.base_id + floor, DELETE_RECORDS_MAX),
         )
         for timestamp_ms, payload_bytes in rows:
-            too_large = state.stored_bytes - size_bytes > topic.spec.retention_bytes
+            too_large = 0 <= topic.spec.retention_bytes < state.stored_bytes - size_bytes
             if (timestamp_ms >= oldest_ms and not too_large) or size_bytes > DELETE_BYTES_MAX:
                 break
             count += 1

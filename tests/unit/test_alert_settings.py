@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cli.notices import channels_of
+from runtime.clock import SystemClock
+from tests.support.alerts import notice_of
 from tests.support.settings import Loader
 
 ADDRESS = "https://hooks.example/services/T0/geheim"
@@ -97,7 +100,10 @@ to = ["nobody"]
         "alerts.webhooks.0.secrets: found a list, expected at least 1 item",
         "alerts.webhooks.1.url: found nothing, expected a value",
         "alerts.webhooks.1.secrets: found a list, expected after whsec_ base64 of at least 8 bytes, in each",
-        "alerts.emails.0.to: found a list, expected addresses such as billing@example.com",
+        (
+            "alerts.emails.0.to: found a list, expected plain addresses such as billing@example.com, one in each "
+            "text"
+        ),
         (
             "alerts.allowed_networks: found a list, expected networks such as 10.1.0.0/16, without a host's bits, or "
             "single addresses"
@@ -109,6 +115,52 @@ def test_one_address_once(load: Loader) -> None:
     """Of two with accounts of their own only one would be told, as what is owed goes by the address."""
     [fault] = load.faults(webhook() + 'accounts = ["A"]\n' + webhook() + 'accounts = ["B"]\n')
     assert fault == "alerts.webhooks: found a list, expected each url once, with the accounts of all in one"
-    group = '[[alerts.emails]]\nto = ["a@b.example"]\n'
-    [fault] = load.faults(group * 2)
-    assert "each group of addresses once" in fault
+    named = '[[alerts.webhooks]]\nname = "chat"\nurl = "https://{host}.example/"\nsecrets = ["a secret of ours"]\n'
+    [fault] = load.faults(named.format(host="one") + named.format(host="two"))
+    assert fault == "alerts.webhooks: found a list, expected each name once"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ops@[1.2.3.4", "a@x.example,b@x.example", "ops", "ops@", "Ops <ops@x.example>", "o ps@x.example"],
+)
+def test_addresses_that_cannot_be_written_to(load: Loader, address: str) -> None:
+    """What no mail can be made for is told at the start."""
+    [fault] = load.faults(
+        f'[dashboard.mail]\nhost = "h"\nsender = "a@b.example"\n[[alerts.emails]]\nto = ["{address}"]'
+    )
+    assert fault.startswith("alerts.emails.0.to: found a list, expected plain addresses")
+
+
+def test_each_address_is_a_channel_of_its_own(load: Loader) -> None:
+    """It hears of the accounts of all its groups; a webhook with a name stays the same when its url changes."""
+    toml = """
+[dashboard.mail]
+host = "mail.example"
+sender = "convometer@b.example"
+[[alerts.webhooks]]
+name = "chat"
+url = "https://one.example/"
+secrets = ["a secret of ours"]
+[[alerts.emails]]
+to = ["ops@b.example", "duty@b.example"]
+accounts = ["A"]
+[[alerts.emails]]
+to = ["ops@b.example"]
+accounts = ["B"]
+[[alerts.emails]]
+to = ["all@b.example", "duty@b.example"]
+"""
+    channels = channels_of(load(toml), SystemClock())
+    hears = {
+        channel.title: "".join(each for each in "ABC" if channel.wants(notice_of(1, account=each)))
+        for channel in channels.values()
+    }
+    assert hears == {
+        "webhook to one.example": "ABC",
+        "e-mail to ops@b.example": "AB",
+        "e-mail to duty@b.example": "ABC",
+        "e-mail to all@b.example": "ABC",
+    }
+    moved = channels_of(load(toml.replace("one.example", "two.example")), SystemClock())
+    assert moved.keys() == channels.keys()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS, TopicSpec
+from metering.rules import shipped_regimes
+from schemas.topics import CONSUMER_GROUP, DEAD_LETTER, EVENTS, INPUT_TOPICS, MAU_ALERTS, TopicSpec
 from streams.embedded.log import (
     Append,
     EmbeddedLog,
@@ -19,6 +20,8 @@ from streams.embedded.log import (
     Record,
 )
 from streams.embedded.storage import WAL_BYTES_KEPT
+from streams.opening import WorkerOptions
+from streams.topic_specs import topic_specs
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_000 * HOUR_MS
@@ -291,3 +294,17 @@ def test_free_space_is_given_back(log: EmbeddedLog) -> None:
     log.close_blocking()
     assert report.vacuumed_bytes > 15_000_000
     assert database.stat().st_size < 5_000_000
+
+
+def test_notices_are_kept_until_they_are_old(log: EmbeddedLog, tmp_path: Path) -> None:
+    """However large: the specification of the real topic says no size, and that is no size of nothing."""
+    options = WorkerOptions(tmp_path, 1, shipped_regimes(), lambda _account: (("", "UTC"),))
+    [spec] = [each for each in topic_specs(options) if each.name == MAU_ALERTS]
+    assert spec.retention_bytes < 0
+    log.declare([spec])
+    log.append_blocking(MAU_ALERTS, 0, [Record(b"id", b"x" * 100, NOW_MS)] * 5)
+    log.transaction_blocking([], {(CONSUMER_GROUP, MAU_ALERTS, 0): 5})
+    assert log.maintenance_blocking(NOW_MS).expired_records == 0
+    later_ms = NOW_MS + spec.retention_seconds * 1000
+    assert log.maintenance_blocking(later_ms).expired_records == 0
+    assert log.maintenance_blocking(later_ms + 1).expired_records == 5

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from runtime.dashboard_tables import MailSettings
+from schemas.mail_addresses import checked_address
 from sinks.mail import (
     AddressesRefused,
     Attachment,
@@ -29,7 +30,6 @@ from sinks.mail import (
     MailBudget,
     MailFault,
     check_recipients,
-    checked_address,
     send,
 )
 

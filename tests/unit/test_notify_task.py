@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from schemas.alert_codec import encode_notice
 from schemas.alerts import Notice
@@ -203,6 +203,94 @@ def test_a_channel_that_breaks_in_no_way_that_was_thought_of_stops_nothing() -> 
         await bench.until(lambda: not bench.owed)
         await bench.task.stop()
         assert bench.outcomes.count(("webhook", "failed", 1)) == 1
+        assert not bench.failures
+
+    asyncio.run(over())
+
+
+class Table(FakeChannel):
+    """Keeps what it takes, and can be put back to what it had before."""
+
+    gives_up = False
+
+    def __init__(self) -> None:
+        super().__init__(batch_max=10)
+        self.kept: set[str] = set()
+        self.asked = 0
+        self.away = False
+
+    async def deliver(self, notices: Sequence[Notice]) -> None:
+        """Keep them."""
+        await super().deliver(notices)
+        self.kept |= {notice.id for notice in notices}
+
+    async def lacks(self, notices: Sequence[Notice]) -> Sequence[Notice]:
+        """Return what is not kept."""
+        self.asked += 1
+        if self.away:
+            raise DeliveryFailed("away")
+        return [notice for notice in notices if notice.id not in self.kept]
+
+
+def test_a_table_that_was_put_back_gets_what_it_lacks() -> None:
+    """Notices are in the log for as long as it keeps them; other channels are not told again."""
+
+    async def over() -> None:
+        table, somebody = Table(), FakeChannel()
+        bench = Bench(table=table, somebody=somebody)
+        ids = [notice_of(n).id for n in (1, 2, 3)]
+        bench.deliver(*[notice_of(n) for n in (1, 2, 3)])
+        await bench.until(lambda: len(table.kept) == len(somebody.taken) == 3)
+        await bench.until(lambda: not bench.owed)
+        await bench.task.stop()
+        table.kept = {ids[1]}
+        bench.restart()
+        await bench.until(lambda: len(table.kept) == 3)
+        await bench.until(lambda: not bench.owed)
+        await bench.task.stop()
+        assert len(somebody.taken) == 3
+        table.kept.clear()
+        table.away, asked = True, table.asked
+        bench.restart()
+        await bench.until(lambda: table.asked > asked)
+        bench.deliver(notice_of(4))
+        await bench.until(lambda: len(somebody.taken) == 4)
+        await bench.task.stop()
+        assert table.kept == {notice_of(4).id}
+        assert not bench.failures
+
+    asyncio.run(over())
+
+
+def test_no_commit_begins_once_deliveries_are_ended() -> None:
+    """A delivery that has just been taken stays owed then, and is repeated: its commit would be cut in its middle."""
+
+    async def over() -> None:
+        taken, go_on = asyncio.Event(), asyncio.Event()
+
+        class Slow(FakeChannel):
+            async def deliver(self, notices: Sequence[Notice]) -> None:
+                taken.set()
+                await go_on.wait()
+                await super().deliver(notices)
+
+        slow = Slow()
+        bench = Bench(slow=slow)
+        bench.deliver(notice_of(1))
+        await taken.wait()
+        commits = bench.task._commits
+        await commits.acquire()
+        stopping = asyncio.create_task(bench.task.pause())
+        await asyncio.sleep(1.2)  # the pause waits for the lock, behind nobody
+        go_on.set()
+        await asyncio.sleep(0)
+        commits.release()
+        await stopping
+        assert len(bench.owed) == 1
+        bench.task.start()
+        await bench.until(lambda: not bench.owed)
+        await bench.task.stop()
+        assert len(slow.taken) == 2
         assert not bench.failures
 
     asyncio.run(over())

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metering.rules import DAY_SECONDS
+from schemas.alert_codec import decode_count
 from schemas.codec import encode_batch
 from schemas.events import Event
-from schemas.topics import DEAD_LETTER
+from schemas.topics import DEAD_LETTER, MAU_COUNTS
 from sinks.clickhouse.writer import Progress
+from streams.accounts import PARTITION_KEY, encode_record
 from streams.dirty import DirtyRows
 from streams.guard import Acceptance, Acceptances, RefusalLimits, acceptance_append
 from streams.log import SourcePosition
 from streams.opening import Opened
 from streams.partition import PartitionTask, TaskPorts
 from streams.source import Source
+from streams.store import Table
 from streams.task import Supervision
 from tests.support.memory_log import MemoryLog
 from tests.support.partitions import Partitions
@@ -220,5 +223,39 @@ def test_a_partition_waits_for_clickhouse_before_it_meters_on(tmp_path: Path) ->
         bench.room.set()
         await bench.until(lambda: bench.log.positions.get(("events", 0)) == 2)
         await bench.task.stop()
+
+    asyncio.run(scenario())
+
+
+def test_months_that_were_never_told_are_told_without_a_webhook(tmp_path: Path) -> None:
+    """State of a version without alerts: a quiet partition's users count for the package of a busy account."""
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.task.start()
+        for user in range(3):
+            bench.deliver(incoming(f"m{user}", 1_999_000_000, user))
+        await bench.until(lambda: bench.partition.processor.record.source_offset == 3)
+        await bench.task.pause()
+        bench.log.records.pop((MAU_COUNTS, 0))
+        bench.partition.processor.record.has_published = False
+        bench.partition.store.apply(
+            {Table.ACCOUNTS: {PARTITION_KEY: encode_record(bench.partition.processor.record)}}, {}, 0
+        )
+        await bench.task.stop()
+        bench.task.start()
+        await bench.until(lambda: (MAU_COUNTS, 0) in bench.log.records)
+        await bench.task.stop()
+        counts = [decode_count(record.value or b"") for record in bench.log.records[MAU_COUNTS, 0].values()]
+        assert {(each.account, each.number): each.totals.mau_any for each in counts} == {
+            ("A", ""): 3,
+            ("A", "1"): 3,
+        }
+        # Once: the state that is committed with them says so.
+        bench.log.records.pop((MAU_COUNTS, 0))
+        bench.task.start()
+        await asyncio.sleep(1.5)
+        await bench.task.stop()
+        assert (MAU_COUNTS, 0) not in bench.log.records
 
     asyncio.run(scenario())

@@ -124,6 +124,7 @@ def test_answers_are_judged(receiver: Receiver) -> None:
         (503, {"Retry-After": "Wed, 18 Nov 2026 11:07:40 GMT"}, False, 60.0),
         (503, {"Retry-After": "9999999"}, False, 3600.0),
         (503, {"Retry-After": "soon"}, False, 0.0),
+        (503, {"Retry-After": "1 Jan 2020 00:00:00 +99999999999999999"}, False, 0.0),
         (302, {"Location": f"http://127.0.0.1:{receiver.port}/elsewhere"}, False, 0.0),
     ):
         receiver.status, receiver.headers = status, headers
@@ -140,6 +141,19 @@ def test_a_long_answer_is_not_read_to_its_end(receiver: Receiver) -> None:
     """What the other side says is told in short."""
     receiver.status, receiver.body = 400, b"no " * 1_000_000
     assert len(str(failure_of(channel_to(receiver)))) < 300
+
+
+def test_what_a_receiver_repeats_of_its_address_is_not_told(receiver: Receiver) -> None:
+    """Addresses of chat services are secrets, their error pages name them, and failures are logged."""
+    receiver.status, receiver.body = 404, b"Cannot POST /services/T0ABCDEF/geheimgeheim?key=geheim-key"
+    url = f"http://127.0.0.1:{receiver.port}/services/T0ABCDEF/geheimgeheim?key=geheim-key"
+    channel = WebhookChannel(WebhookTarget(url, (SECRET,)), AddressGuard(["127.0.0.1"]), lambda: NOW)
+    text = str(failure_of(channel))
+    assert text.startswith("HTTP 404: Cannot POST")
+    assert "geheim" not in text
+    assert "T0ABCDEF" not in text
+    receiver.body = b"no such token: geheim-key"
+    assert str(failure_of(channel)) == "HTTP 404: no such token: ..."
 
 
 @pytest.mark.parametrize(
@@ -167,6 +181,7 @@ def test_a_long_answer_is_not_read_to_its_end(receiver: Receiver) -> None:
         "2002:a00:1::",
         "2001:0:a00:1::1",
         "fe80::1",
+        "fec0::1",
         "fc00::1",
         "fd12:3456::1",
         "ff02::1",
