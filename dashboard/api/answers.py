@@ -53,20 +53,32 @@ def _weight(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-async def rows_response(
-    visit: Visit, rows: Sequence[Mapping[str, object]], columns: Sequence[str], more: Mapping[str, object]
+def rows_response(
+    visit: Visit,
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    more: Mapping[str, object],
+    version: str,
 ) -> Response:
-    """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header."""
-    version = await visit.site.cache.version()
+    """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header.
+
+    Args:
+        visit: who asks, and for what.
+        rows: one page of them.
+        columns: of the csv.
+        more: beside the rows; ``next`` is the cursor of the rows behind them.
+        version: of the totals, read before the rows were: rows that are newer than their tag are only sent once more.
+    """
     permissions = ",".join(sorted(visit.principal.permissions))
-    if wanted_type(visit.request) == CSV:
+    form = wanted_type(visit.request)
+    if form == JSON:
+        response = Response(msgspec.json.encode({"data": rows, **more}), media_type=JSON)
+    else:
         response = Response(csv_of(rows, columns), media_type="text/csv; charset=utf-8; header=present")
         if more.get("next"):
             following = visit.request.url.include_query_params(after=str(more["next"]))
             response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-        return tagged(visit.request, response, version, permissions, CSV)
-    content = msgspec.json.encode({"data": rows, **more})
-    return tagged(visit.request, Response(content, media_type=JSON), version, permissions, JSON)
+    return tagged(visit.request, response, version, permissions, form)
 
 
 def csv_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:

@@ -218,6 +218,7 @@ async def charges(
 ) -> Response:
     """Return what the counted traffic costs, line by line."""
     filters, info = await asked.filters(visit)
+    version = await visit.site.cache.version()
     lines = ChargesAsked(
         filters.first_day,
         filters.last_day,
@@ -231,7 +232,7 @@ async def charges(
     rows.sort(key=lambda row: sort_key("charges", row))
     page, following = page_of("charges", rows, asked.after, asked.limit)
     more = {"next": following, "time_zone": info.time_zone}
-    return await rows_response(visit, page, tuple(models.ChargeRow.model_fields), more)
+    return rows_response(visit, page, tuple(models.ChargeRow.model_fields), more, version)
 
 
 @router.get("/limits", response_model=models.Limits)
@@ -303,11 +304,12 @@ async def windows(
 
 async def _rows(visit: Visit, name: QueryName, asked: RowsAsked) -> Response:
     filters, info = await asked.filters(visit)
+    version = await visit.site.cache.version()
     page, following = page_of(name, await ask_rows(visit.site, name, filters), asked.after, asked.limit)
     columns = columns_of(name)
     if name == "active-users":
         columns = (*columns, "package", "balance", "amau")
-    return await rows_response(visit, page, columns, {"next": following, "time_zone": info.time_zone})
+    return rows_response(visit, page, columns, {"next": following, "time_zone": info.time_zone}, version)
 
 
 def _tile(tile: Tile) -> dict[str, object]:

@@ -119,6 +119,7 @@ def _chart_query(info: AccountInfo, month: date, number: str) -> dict[str, str]:
 async def active_users_chart(visit: Visit) -> Response:
     """Return the growth as the page draws it, or as a picture or file."""
     info, month, numbers = await _asked(visit)
+    version = await visit.site.cache.version()
     growth = await growth_of(visit, info, month, chart_number(numbers))
     file_format = visit.request.path_params["format"]
     is_in_page = visit.request.url.path.startswith("/charts/")
@@ -127,7 +128,6 @@ async def active_users_chart(visit: Visit) -> Response:
     width = width_of(visit.request.query_params.get("width", "") if file_format == "json" else "")
     theme = theme_of(visit.request.query_params.get("theme", ""))
     chart = mau_chart_of(growth, info, month, theme, width_pixels=width)
-    version = await visit.site.cache.version()
     if file_format == "json":
         return tagged(
             visit.request,
