@@ -5,6 +5,7 @@ Owns the choice between them. Amounts leave as decimal text, so that no reader m
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -58,7 +59,7 @@ def rows_response(
     rows: Sequence[Mapping[str, object]],
     columns: Sequence[str],
     more: Mapping[str, object],
-    version: str,
+    version: str | None,
 ) -> Response:
     """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header.
 
@@ -68,6 +69,7 @@ def rows_response(
         columns: of the csv.
         more: beside the rows; ``next`` is the cursor of the rows behind them.
         version: of the totals, read before the rows were: rows that are newer than their tag are only sent once more.
+            None = they change without the totals, so that the tag goes by what is answered.
     """
     permissions = ",".join(sorted(visit.principal.permissions))
     form = wanted_type(visit.request)
@@ -78,6 +80,8 @@ def rows_response(
         if more.get("next"):
             following = visit.request.url.include_query_params(after=str(more["next"]))
             response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    if version is None:
+        version = hashlib.sha256(response.body).hexdigest()
     return tagged(visit.request, response, version, permissions, form)
 
 

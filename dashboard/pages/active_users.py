@@ -19,6 +19,7 @@ from dashboard.site import Visit, month_of
 from dashboard.usage import integer
 from metering.calendar import last_day_of
 from metering.limits import LimitUse
+from sinks.clickhouse.notices import NoticesAsked
 from sinks.clickhouse.reader import Filters
 from sinks.exports.pictures import draw
 
@@ -55,7 +56,10 @@ async def active_users_page(visit: Visit) -> Response:
         chosen=numbers,
         scopes=await scopes_of(visit, info.account, month, numbers, limits),
         limits=[use for use in limits if use.limit_name != "mau_package"],
-        notices=await ask_notices(visit.site, info.account, month, NOTICES_SHOWN),
+        notices=await ask_notices(
+            visit.site, NoticesAsked(month, (info.account,), rows_max=NOTICES_SHOWN + 1)
+        ),
+        notices_shown=NOTICES_SHOWN,
         growth=growth,
         chart_query=_chart_query(info, month, growth.number),
         fresh=await ask_freshness(visit.site),
