@@ -19,7 +19,9 @@ from schemas.thresholds import DEFAULT_THRESHOLDS, read_thresholds
 
 
 def _thresholds(value: object) -> object:
-    return read_thresholds(split_list(value))
+    # Words between commas have no quotes to leave out; a list, of the file or as JSON, has.
+    are_words = isinstance(value, str) and not value.lstrip().startswith("[")
+    return read_thresholds(split_list(value), are_words=are_words)
 
 
 class AlertWebhook(Table):
