@@ -204,6 +204,13 @@ async def test_the_page_has_them_in_words(client: httpx.AsyncClient) -> None:
     assert "2026-11-20 09:05:01 UTC" in page
 
 
+async def test_a_count_is_not_taken_for_a_share(served: Served, client: httpx.AsyncClient) -> None:
+    """Thresholds that are counts of users say so."""
+    served.meter.given.append(notice(OWN, "80", 1, minutes=60))
+    [first, *_] = _cells((await client.get(f"/active-users?account={OWN}")).text)
+    assert first[1] == "reached 80 users"
+
+
 async def test_the_page_says_when_there_are_more_than_it_shows(
     served: Served, client: httpx.AsyncClient
 ) -> None:
