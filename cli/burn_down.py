@@ -1,4 +1,4 @@
-"""``burn-down``: how much of the MAU package, the free service messages and the volume tier is used.
+"""``burn-down``: how much of the MAU package, free service messages, conversation budget and volume tier is used.
 
 Owns options and the shape of the rows. What counts towards a limit is ``metering.limits``, the projection
 ``metering.forecast``.

@@ -28,7 +28,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "active-users": ("cli.query", "active_users", "Monthly active users by account and number."),
     "charges": ("cli.charges", "charges", "What it costs by the provider's rate cards, under any regime."),
     "report": ("cli.report", "report", "The final report of a month: json, csv, xlsx or pdf."),
-    "burn-down": ("cli.burn_down", "burn_down", "How much of packages, free messages and tiers is used."),
+    "burn-down": (
+        "cli.burn_down",
+        "burn_down",
+        "How much of packages, free messages, budgets and tiers is used.",
+    ),
     "alerts": ("cli.alerts", "alerts", "Notices before a package is used up, and a test of their ways."),
     "plan": ("cli.plan", "plan", "Check and show plans: licences, packages, prices."),
     "rates": ("cli.rates", "rates", "Show, check and import rate cards."),

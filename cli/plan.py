@@ -23,6 +23,7 @@ from schemas.plan_files import load_plans
 from schemas.plans import Plan, PlanBook
 from schemas.rate_faults import names_of_markets
 from schemas.rate_files import load_rate_book
+from schemas.thresholds import in_words
 
 COLUMNS = (
     "account",
@@ -35,6 +36,8 @@ COLUMNS = (
     "amau_price",
     "rate_currency",
     "volume_tiers",
+    "conversation_budget",
+    "alert_thresholds",
 )
 
 
@@ -64,7 +67,13 @@ def check(file: Path, config: Path | None, data: Path | None) -> None:
 def _described(newest: Plan) -> str:
     ends = f" until {newest.until}" if newest.until else ""
     licence = "no licence" if newest.licence == "none" else f"{newest.licence} licence"
-    return f"from {newest.effective}{ends}: {licence}, {newest.currency}, {newest.mau_package} users in the package"
+    parts = [licence, newest.currency, f"{newest.mau_package} users in the package"]
+    if newest.conversation_budget:
+        parts.append(f"{newest.conversation_budget} conversations in the budget")
+    if newest.alert_thresholds is not None:
+        thresholds = newest.alert_thresholds
+        parts.append(f"notices at {in_words(thresholds)}" if thresholds else "no notices")
+    return f"from {newest.effective}{ends}: {', '.join(parts)}"
 
 
 @plan.command("show")
@@ -104,6 +113,7 @@ def _row(plans: PlanBook, account: str, number: str, first: date) -> Row | None:
         return None
     line = licence_line(plans.history(account, number), (first.year, first.month))
     licence = msgspec.structs.asdict(line) if line else {"licence": in_force.licence}
+    thresholds = in_force.alert_thresholds
     return {
         "account": account,
         "number": number,
@@ -116,4 +126,7 @@ def _row(plans: PlanBook, account: str, number: str, first: date) -> Row | None:
         "amau_price": None if in_force.amau_price is None else decimal_of(in_force.amau_price),
         "rate_currency": in_force.card_currency,
         "volume_tiers": in_force.volume_tiers,
+        "conversation_budget": in_force.conversation_budget or None,
+        # None = where the settings say.
+        "alert_thresholds": None if thresholds is None else in_words(thresholds),
     }

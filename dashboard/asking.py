@@ -98,10 +98,9 @@ async def ask_limits(site: Site, account: str, month: date) -> list[LimitUse]:
     return await site.cache.get(("limits", asked, minute), lambda: site.meter.limits(asked))
 
 
-async def ask_notices(site: Site, account: str, month: date, rows_max: int) -> list[NoticeRow]:
-    """Return the notices about an account in a month, the newest first, read at most every few seconds."""
+async def ask_notices(site: Site, asked: NoticesAsked) -> list[NoticeRow]:
+    """Return notices, the newest first, read at most every few seconds."""
     moment = site.clock.now_seconds() // _NOTICES_SECONDS
-    asked = NoticesAsked(month, (account,), (), rows_max)
     return await site.cache.get(("notices", asked, moment), lambda: site.meter.notices(asked))
 
 

@@ -1,4 +1,4 @@
-"""The monthly limits of an account and how far they are used up: MAU package, free service messages, volume tiers.
+"""The monthly limits of an account and how far they are used up: package, free service messages, budget, volume tiers.
 
 Owns what counts towards which limit. Does not own the projection (``metering.forecast``) nor alerts.
 """

@@ -23,7 +23,9 @@ _KEY_BYTES_MIN = 8
 
 
 def _thresholds(value: object) -> object:
-    return read_thresholds(split_list(value))
+    # Words between commas have no quotes to leave out; a list, of the file or as JSON, has.
+    are_words = isinstance(value, str) and not value.lstrip().startswith("[")
+    return read_thresholds(split_list(value), are_words=are_words)
 
 
 def _is_web_address(text: str) -> bool:

@@ -5,6 +5,7 @@ Owns the choice between them. Amounts leave as decimal text, so that no reader m
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -53,20 +54,35 @@ def _weight(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-async def rows_response(
-    visit: Visit, rows: Sequence[Mapping[str, object]], columns: Sequence[str], more: Mapping[str, object]
+def rows_response(
+    visit: Visit,
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    more: Mapping[str, object],
+    version: str | None,
 ) -> Response:
-    """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header."""
-    version = await visit.site.cache.version()
+    """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header.
+
+    Args:
+        visit: who asks, and for what.
+        rows: one page of them.
+        columns: of the csv.
+        more: beside the rows; ``next`` is the cursor of the rows behind them.
+        version: of the totals, read before the rows were: rows that are newer than their tag are only sent once more.
+            None = they change without the totals, so that the tag goes by what is answered.
+    """
     permissions = ",".join(sorted(visit.principal.permissions))
-    if wanted_type(visit.request) == CSV:
+    form = wanted_type(visit.request)
+    if form == JSON:
+        response = Response(msgspec.json.encode({"data": rows, **more}), media_type=JSON)
+    else:
         response = Response(csv_of(rows, columns), media_type="text/csv; charset=utf-8; header=present")
         if more.get("next"):
             following = visit.request.url.include_query_params(after=str(more["next"]))
             response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-        return tagged(visit.request, response, version, permissions, CSV)
-    content = msgspec.json.encode({"data": rows, **more})
-    return tagged(visit.request, Response(content, media_type=JSON), version, permissions, JSON)
+    if version is None:
+        version = hashlib.sha256(response.body).hexdigest()
+    return tagged(visit.request, response, version, permissions, form)
 
 
 def csv_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:

@@ -108,12 +108,6 @@ class NoticeRow(BaseModel):
     noticed_at: datetime
 
 
-class Notices(BaseModel):
-    """The notices about an account in a month, the newest first."""
-
-    data: list[NoticeRow]
-
-
 class ChargeRow(BaseModel):
     """One line of charges: units of one day and kind at one rate."""
 

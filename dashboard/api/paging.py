@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ LIMIT_DEFAULT: Final = 1000
 _CURSOR_LENGTH_MAX: Final = 4000
 
 Row = Mapping[str, object]
+Line = TypeVar("Line")
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "usage": ("day", "account", "number", "country", "category", "template"),
     "conversations": ("day", "account", "number", "country", "type"),
@@ -37,11 +38,17 @@ def page_of(name: str, rows: Sequence[Row], after: str, limit: int) -> tuple[Seq
     """
     begin = 0
     if after:
-        last = _read(name, after)
+        last = keys_of(after, len(KEYS[name]))
         begin = next((place for place, row in enumerate(rows) if sort_key(name, row) > last), len(rows))
-    page = rows[begin : begin + limit]
-    is_last = begin + limit >= len(rows)
-    return page, None if is_last else _cursor(sort_key(name, page[-1]))
+    return cut(rows[begin : begin + limit + 1], limit, lambda row: sort_key(name, row))
+
+
+def cut(
+    rows: Sequence[Line], limit: int, sort_key_of: Callable[[Line], Sequence[str]]
+) -> tuple[Sequence[Line], str | None]:
+    """Return one page of the rows behind a cursor, and the cursor of the others, which a single row more tells of."""
+    page = rows[:limit]
+    return page, _cursor(sort_key_of(page[-1])) if len(rows) > limit else None
 
 
 def sort_key(name: str, row: Row) -> list[str]:
@@ -58,17 +65,22 @@ def _text(value: object) -> str:
     return f"{value:024d}" if isinstance(value, int) else str(value)
 
 
-def _cursor(keys: list[str]) -> str:
+def _cursor(keys: Sequence[str]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(keys)).decode().rstrip("=")
 
 
-def _read(name: str, cursor: str) -> list[str]:
+def keys_of(cursor: str, count: int) -> list[str]:
+    """Return the keys that a cursor is made of.
+
+    Raises:
+        Refusal: 400, this is no cursor, or one of an answer with more or fewer keys.
+    """
     try:
         if len(cursor) > _CURSOR_LENGTH_MAX:
             raise ValueError("too long")
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         keys = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[str])
-        if len(keys) != len(KEYS[name]):
+        if len(keys) != count:
             raise ValueError("other keys")
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise Refusal(

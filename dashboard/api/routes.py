@@ -18,7 +18,7 @@ from dashboard.access.permissions import Permission
 from dashboard.api import models
 from dashboard.api.access import allowed
 from dashboard.api.answers import charge_row, json_response, rows_response
-from dashboard.api.paging import LIMIT_DEFAULT, LIMIT_MAX, Row, page_of, sort_key
+from dashboard.api.paging import LIMIT_DEFAULT, LIMIT_MAX, Row, cut, keys_of, page_of, sort_key
 from dashboard.asking import (
     ask_charges,
     ask_freshness,
@@ -41,6 +41,8 @@ from metering.charges import Sums
 from schemas.money import decimal_of
 from sinks.billing import ChargesAsked
 from sinks.clickhouse.ladder_health import LadderHealth
+from sinks.clickhouse.notices import SORT_KEYS, NoticeRow, NoticesAsked
+from sinks.clickhouse.notices import sort_key as notice_sort_key
 from sinks.clickhouse.reader import Filters, columns_of
 
 _ERRORS = (400, 401, 403, 404, 406, 422, 429, 503)
@@ -218,6 +220,7 @@ async def charges(
 ) -> Response:
     """Return what the counted traffic costs, line by line."""
     filters, info = await asked.filters(visit)
+    version = await visit.site.cache.version()
     lines = ChargesAsked(
         filters.first_day,
         filters.last_day,
@@ -231,25 +234,32 @@ async def charges(
     rows.sort(key=lambda row: sort_key("charges", row))
     page, following = page_of("charges", rows, asked.after, asked.limit)
     more = {"next": following, "time_zone": info.time_zone}
-    return await rows_response(visit, page, tuple(models.ChargeRow.model_fields), more)
+    return rows_response(visit, page, tuple(models.ChargeRow.model_fields), more, version)
 
 
-@router.get("/limits", response_model=models.Limits)
+@router.get("/limits", response_model=models.Limits, responses=_CSV)
 async def limits(visit: Usage, account: AccountName, month: Month = "") -> Response:
-    """Return how far packages, free messages and volume tiers of a month are used up, and where it is heading."""
+    """Return how far packages, free messages, budgets and tiers of a month are used up, and where it is heading."""
     info = await visit.site.account_info(visit.allowed(account))
     uses = await ask_limits(visit.site, account, month_of(month, info.today))
     if not visit.principal.may(Permission.MONEY):
         uses = [msgspec.structs.replace(use, projected_amau_cost=None) for use in uses]
-    return json_response({"data": uses})
+    rows = [msgspec.structs.asdict(use) for use in uses]
+    return rows_response(visit, rows, tuple(models.LimitRow.model_fields), {}, version=None)
 
 
-@router.get("/alerts", response_model=models.Notices)
-async def notices(visit: Usage, account: AccountName, month: Month = "") -> Response:
+@router.get("/alerts", response_model=models.Page[models.NoticeRow], responses=_CSV)
+async def notices(
+    visit: Usage, account: AccountName, month: Month = "", after: After = "", limit: Limit = LIMIT_DEFAULT
+) -> Response:
     """Return the notices that were given about the limits of a month, the newest first."""
     info = await visit.site.account_info(visit.allowed(account))
-    first = month_of(month, info.today)
-    return json_response({"data": await ask_notices(visit.site, account, first, LIMIT_MAX)})
+    behind = tuple(keys_of(after, SORT_KEYS)) if after else ()
+    asked = NoticesAsked(month_of(month, info.today), (account,), rows_max=limit + 1, after=behind)
+    page, following = cut(await ask_notices(visit.site, asked), limit, notice_sort_key)
+    rows = [msgspec.structs.asdict(notice) for notice in page]
+    more = {"next": following, "time_zone": info.time_zone}
+    return rows_response(visit, rows, NoticeRow.__struct_fields__, more, version=None)
 
 
 @router.get(
@@ -303,11 +313,12 @@ async def windows(
 
 async def _rows(visit: Visit, name: QueryName, asked: RowsAsked) -> Response:
     filters, info = await asked.filters(visit)
+    version = await visit.site.cache.version()
     page, following = page_of(name, await ask_rows(visit.site, name, filters), asked.after, asked.limit)
     columns = columns_of(name)
     if name == "active-users":
         columns = (*columns, "package", "balance", "amau")
-    return await rows_response(visit, page, columns, {"next": following, "time_zone": info.time_zone})
+    return rows_response(visit, page, columns, {"next": following, "time_zone": info.time_zone}, version)
 
 
 def _tile(tile: Tile) -> dict[str, object]:

@@ -19,6 +19,7 @@ from dashboard.site import Visit, month_of
 from dashboard.usage import integer
 from metering.calendar import last_day_of
 from metering.limits import LimitUse
+from sinks.clickhouse.notices import NoticesAsked
 from sinks.clickhouse.reader import Filters
 from sinks.exports.pictures import draw
 
@@ -55,7 +56,10 @@ async def active_users_page(visit: Visit) -> Response:
         chosen=numbers,
         scopes=await scopes_of(visit, info.account, month, numbers, limits),
         limits=[use for use in limits if use.limit_name != "mau_package"],
-        notices=await ask_notices(visit.site, info.account, month, NOTICES_SHOWN),
+        notices=await ask_notices(
+            visit.site, NoticesAsked(month, (info.account,), rows_max=NOTICES_SHOWN + 1)
+        ),
+        notices_shown=NOTICES_SHOWN,
         growth=growth,
         chart_query=_chart_query(info, month, growth.number),
         fresh=await ask_freshness(visit.site),
@@ -119,6 +123,7 @@ def _chart_query(info: AccountInfo, month: date, number: str) -> dict[str, str]:
 async def active_users_chart(visit: Visit) -> Response:
     """Return the growth as the page draws it, or as a picture or file."""
     info, month, numbers = await _asked(visit)
+    version = await visit.site.cache.version()
     growth = await growth_of(visit, info, month, chart_number(numbers))
     file_format = visit.request.path_params["format"]
     is_in_page = visit.request.url.path.startswith("/charts/")
@@ -127,7 +132,6 @@ async def active_users_chart(visit: Visit) -> Response:
     width = width_of(visit.request.query_params.get("width", "") if file_format == "json" else "")
     theme = theme_of(visit.request.query_params.get("theme", ""))
     chart = mau_chart_of(growth, info, month, theme, width_pixels=width)
-    version = await visit.site.cache.version()
     if file_format == "json":
         return tagged(
             visit.request,

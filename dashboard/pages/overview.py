@@ -78,17 +78,18 @@ async def chart_json(visit: Visit) -> Response:
     view, info = await sound_view(visit)
     theme = theme_of(visit.request.query_params.get("theme", ""))
     width = width_of(visit.request.query_params.get("width", ""))
+    version = await visit.site.cache.version()
     summary = await ask_summary(visit, view)
     content = usage_chart_of(summary, view, info, theme, width_pixels=width).as_json()
     response = Response(content, media_type="application/json")
-    return tagged(visit.request, response, await visit.site.cache.version(), str(view.period))
+    return tagged(visit.request, response, version, str(view.period))
 
 
 async def chart_image(visit: Visit) -> Response:
     """Return the chart as a picture within the page, for browsers that do not run scripts."""
+    version = await visit.site.cache.version()
     content, _, _ = await _drawn(visit, "svg")
-    response = Response(content, media_type=FILE_FORMATS["svg"])
-    return tagged(visit.request, response, await visit.site.cache.version())
+    return tagged(visit.request, Response(content, media_type=FILE_FORMATS["svg"]), version)
 
 
 async def chart_file(visit: Visit) -> Response:

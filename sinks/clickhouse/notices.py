@@ -12,6 +12,8 @@ from sinks.clickhouse.client import ClickHouse
 from sinks.clickhouse.reader import named_query
 
 ROWS_MAX = 10_000
+SORT_KEYS = 3
+"""How many texts ``sort_key`` has."""
 
 
 class NoticesAsked(msgspec.Struct, frozen=True):
@@ -23,6 +25,8 @@ class NoticesAsked(msgspec.Struct, frozen=True):
     numbers: tuple[str, ...] = ()
     """ "" = about whole accounts."""
     rows_max: int = ROWS_MAX
+    after: tuple[str, ...] = ()
+    """Only those behind the notice with this ``sort_key``."""
 
 
 class NoticeRow(msgspec.Struct, frozen=True):
@@ -48,6 +52,15 @@ class NoticeRow(msgspec.Struct, frozen=True):
     noticed_at: datetime
 
 
+def sort_key(row: NoticeRow) -> tuple[str, ...]:
+    """Return what notices are sorted by, the greatest first, as the texts that the query compares.
+
+    The time alone does not do: several thresholds are crossed at once, and of those the highest comes first.
+    """
+    noticed_at = row.noticed_at.astimezone(UTC).replace(tzinfo=None)
+    return noticed_at.isoformat(" ", "milliseconds"), f"{row.threshold_count:020d}", row.id
+
+
 def read_notices(client: ClickHouse, asked: NoticesAsked) -> list[NoticeRow]:
     """Return notices, the newest first.
 
@@ -60,6 +73,7 @@ def read_notices(client: ClickHouse, asked: NoticesAsked) -> list[NoticeRow]:
             "months": [asked.month] if asked.month else [],
             "accounts": list(asked.accounts),
             "numbers": list(asked.numbers),
+            "after": list(asked.after),
             "rows_max": asked.rows_max,
         },
     )

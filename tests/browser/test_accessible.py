@@ -32,6 +32,19 @@ _AXE = {
 }
 
 
+def pages(dashboard: RunningDashboard) -> dict[str, tuple[str, ...]]:
+    """Return all pages, and what must be on some of them: what is not there is not judged.
+
+    Of active users there is a month that is over, too, in which every threshold was crossed.
+    """
+    over = f"/active-users?account={ACCOUNT}&month={dashboard.whole_month()}"
+    return {
+        **dict.fromkeys(PAGES, ()),
+        f"/live?account={ACCOUNT}": ("[data-table=freshness] td", "[data-table=ladder] td"),
+        over: ("meter", "[data-table=limits] td", "[data-table=notices] td"),
+    }
+
+
 def faults_of(page: Page) -> str:
     """Return what axe finds on a page, in words; "" = nothing."""
     found = Axe().run(page, options=_AXE)
@@ -54,8 +67,9 @@ def test_no_page_has_a_fault_that_axe_finds(
     context = new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
     page = signed_in(context, dashboard)
     faults = {}
-    for url in PAGES:
+    for url, wanted in pages(dashboard).items():
         settled(page, url)
+        assert [each for each in wanted if not page.locator(each).count()] == [], url
         faults[url] = faults_of(page)
         overflow = page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -12,9 +12,8 @@ from playwright.sync_api import Page, expect
 from dashboard.periods import Duration, Period, days_text, period_of
 from dashboard.usage import tile_of, tile_of_messages
 from tests.browser.conftest import NewContext, signed_in
-from tests.support.dashboard_process import ACCOUNT, RunningDashboard
+from tests.support.dashboard_process import ACCOUNT, NUMBERS, RunningDashboard
 
-NUMBERS = ("700800900100200", "700800900100201")
 DURATIONS = [duration for duration in Duration if duration is not Duration.CUSTOM]
 
 

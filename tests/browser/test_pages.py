@@ -12,9 +12,10 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_overview import number
-from tests.support.dashboard_process import ACCOUNT, APP_SECRET, RunningDashboard
+from tests.support.dashboard_process import ACCOUNT, APP_SECRET, NUMBERS, RunningDashboard
+from tests.support.ladder_rows import RECENT, USUAL
 
-_NUMBER = "700800900100200"
+_NUMBER = NUMBERS[0]
 _USER = "34612000111"
 
 
@@ -58,6 +59,53 @@ def test_active_users_are_those_of_the_query(page: Page, dashboard: RunningDashb
     page.locator("details.data > summary").click()
     last = page.locator("[data-table=growth] tbody tr").last.locator("td").last.inner_text()
     assert last.replace(",", "") == wanted["Whole account"][0]
+
+
+def _table(page: Page, name: str) -> list[list[str]]:
+    """Return the cells of a table, row by row."""
+    return [
+        row.locator("th, td").all_inner_texts() for row in page.locator(f"[data-table={name}] tbody tr").all()
+    ]
+
+
+def test_limits_and_notices_are_those_of_the_verbs(page: Page, dashboard: RunningDashboard) -> None:
+    """Gauges and limits have the figures of ``burn-down``, and the notices are those of ``alerts list``, in order."""
+    month = dashboard.whole_month()
+    page.goto(f"/active-users?account={ACCOUNT}&month={month}")
+    uses = dashboard.rows("burn-down", "--month", month)
+    packages = {str(use["number"]): use for use in uses if use["limit_name"] == "mau_package"}
+    assert set(packages) == {"", NUMBERS[0]}
+    for number_id, use in packages.items():
+        heading = page.get_by_role("heading", name=re.compile(f"^{number_id or 'Whole account'}: "))
+        expect(heading).to_contain_text(f"{use['used']:,} of {use['limit']:,} in the package")
+    others = [use for use in uses if use["limit_name"] != "mau_package"]
+    assert [row[1:] for row in _table(page, "limits")] == [
+        [
+            *(f"{use[key]:,}" for key in ("used", "limit", "left", "projected")),
+            str(use["exhausted_on"] or "not this month"),
+        ]
+        for use in others
+    ]
+    assert "conversation_budget" in {use["limit_name"] for use in others}
+    notices = dashboard.rows("alerts", "list", "--month", month)
+    assert {"mau_package", "conversation_budget"} <= {each["limit_name"] for each in notices}
+    shown = _table(page, "notices")
+    assert [[number(row[3]), number(row[4]), row[5]] for row in shown] == [
+        [each["used"], each["limit"], each["level"]] for each in notices
+    ]
+    assert [row[2].split()[1] for row in shown] == [each["threshold"] for each in notices]
+
+
+def test_live_shows_what_became_of_the_messages(page: Page) -> None:
+    """By number: how many, which steps did not come, and how many that usually are."""
+    page.goto(f"/live?account={ACCOUNT}")
+    share = RECENT.messages / USUAL.messages
+    pairs = zip(RECENT[1:], USUAL[1:], strict=True)
+    cells = [
+        f"{RECENT.messages:,}",
+        *(f"{each:,}" for gap, usual in pairs for each in (gap, round(usual * share))),
+    ]
+    assert _table(page, "ladder") == [[each, *cells] for each in NUMBERS]
 
 
 def test_the_report_is_that_of_the_verb(page: Page, dashboard: RunningDashboard) -> None:

@@ -25,11 +25,13 @@ from argon2 import PasswordHasher
 
 from dashboard.access.users import User, Users
 from tests.support.commands import COMMAND, environment
+from tests.support.ladder_rows import add_ladder_rows
 
 PASSWORD = "a password of the tests"
 APP_SECRET = "the secret of the app"
 ACCOUNT = "900100200300400"
 """Of the generator's accounts the first; it has two business numbers."""
+NUMBERS = ("700800900100200", "700800900100201")
 REFUSED = "nobody@example.com"
 _GREETING = re.compile(r"the dashboard is at (http://127\.0\.0\.1:\d+)")
 _GATEWAY = re.compile(r"webhooks go to (http://127\.0\.0\.1:\d+)")
@@ -118,6 +120,10 @@ class RunningDashboard:
         )
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def whole_month(self) -> str:
+        """Return the newest month (YYYY-MM) that has traffic to its end."""
+        return f"{self.today().replace(day=1) - timedelta(days=1):%Y-%m}"
+
     def today(self) -> date:
         """Return the account's local day."""
         zone = re.search(rf'"{ACCOUNT}"\]\ntime_zone = "([^"]+)"', self.config.read_text("utf-8"))
@@ -149,20 +155,48 @@ def running_dashboard(directory: Path, mail_port: int) -> Iterator[RunningDashbo
             check=True,
             env=environment(),
         )
-    with config.open("a", encoding="utf-8") as file:
-        file.write(_more_settings(mail_port))
+    plans = directory / "plans.toml"
+    plans.write_text(_plans(first), encoding="utf-8")
+    # Keys of no table come first.
+    config.write_text(
+        f'plans = "{plans}"\n{config.read_text("utf-8")}{_more_settings(mail_port)}', encoding="utf-8"
+    )
     subprocess.run(
         [*COMMAND, "ingest", str(lines), "--data", str(data), "--config", str(config), "--wait"],
         check=True,
         capture_output=True,
         env=environment(),
     )
+    add_ladder_rows(data, ACCOUNT, NUMBERS)
     users = Users(data / "users.json", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     password = users.hashed(PASSWORD)
     users.add(User("root", "admin", None, password))
     users.add(User("ann", "viewer", (ACCOUNT,), password))
     with _served(data, config, directory / "log.txt") as running:
         yield running
+
+
+def _plans(first: date) -> str:
+    """Return plans whose thresholds a month of the traffic crosses: of the account, and of its first number."""
+    return f"""
+[[plans]]
+account = "{ACCOUNT}"
+activated = {first.replace(day=1)}
+licence = "none"
+currency = "USD"
+mau_package = 40
+amau_price = "0.05"
+conversation_budget = 60
+
+[[plans]]
+account = "{ACCOUNT}"
+number = "{NUMBERS[0]}"
+activated = {first.replace(day=1)}
+licence = "none"
+currency = "USD"
+mau_package = 5000
+alert_thresholds = ["10%", 12]
+"""
 
 
 def _more_settings(mail_port: int) -> str:

@@ -39,6 +39,7 @@ from sinks.clickhouse.ladder_health import LadderHealth
 from sinks.clickhouse.notices import NoticeRow, NoticesAsked
 from sinks.clickhouse.reader import Filters
 from sinks.price_data import PriceFiles
+from tests.support.dashboard_limits import answered, notices_about, uses_of
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 TODAY = NOW.date()
@@ -78,6 +79,7 @@ class TableMeter:
         self.version = "1"
         self.questions: list[str] = []
         self.fault: Exception | None = None
+        self.given = [each for world in worlds.values() for each in notices_about(world.account, world.count)]
 
     def _ask(self, name: str) -> None:
         self.questions.append(name)
@@ -178,30 +180,9 @@ class TableMeter:
         return final_report(month, PriceFiles().read().data, circumstances, asked.number)
 
     async def notices(self, asked: NoticesAsked) -> list[NoticeRow]:
-        """See ``Meter``: one notice about each account asked for."""
+        """See ``Meter``."""
         self._ask("notices")
-        return [
-            NoticeRow(
-                f"id-{account}",
-                "2026-11",
-                account,
-                "",
-                "mau_package",
-                "80%",
-                8,
-                1,
-                "crossed",
-                "warning",
-                "ok",
-                10,
-                8,
-                "count",
-                False,
-                datetime(2026, 11, 20, 9, tzinfo=UTC),
-                datetime(2026, 11, 20, 9, 0, 1, tzinfo=UTC),
-            )
-            for account in asked.accounts
-        ]
+        return answered(self.given, asked)
 
     async def ladder_health(self, account: str) -> list[LadderHealth]:
         """See ``Meter``."""
@@ -213,25 +194,8 @@ class TableMeter:
     async def limits(self, asked: LimitsAsked) -> list[LimitUse]:
         """See ``Meter``."""
         self._ask("limits")
-        return [
-            LimitUse(
-                month="2026-11",
-                account=account,
-                number="",
-                limit_name="mau_package",
-                market="",
-                category="",
-                limit=100_000,
-                used=self.worlds[account].count,
-                left=100_000 - self.worlds[account].count,
-                used_percent=None,
-                projected=50_000,
-                exhausted_on=None,
-                method="straight_line",
-            )
-            for account in asked.accounts
-            if account in self.worlds
-        ]
+        worlds = [self.worlds[account] for account in asked.accounts if account in self.worlds]
+        return [use for world in worlds for use in uses_of(world.account, world.numbers[0], world.count)]
 
     async def accounts(self) -> list[str]:
         """See ``Meter``."""

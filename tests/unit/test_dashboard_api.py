@@ -18,8 +18,10 @@ from jsonschema_rs import validator_for
 from dashboard.access.permissions import Permission
 from dashboard.api.paging import KEYS, page_of, sort_key
 from dashboard.http import Refusal
+from dashboard.ports import QueryName, Row
 from runtime.dashboard_tables import DashboardSettings
 from sinks.clickhouse.client import ClickHouseAway
+from sinks.clickhouse.reader import Filters
 from tests.support.dashboards import OWN, Served, serving_dashboard
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +113,28 @@ async def test_the_same_answer_is_not_sent_twice(served: Served, client: httpx.A
     served.meter.version = "2"
     served.clock.advance(2000)
     assert (await client.get(URL, headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_what_changes_while_it_is_read_is_not_hidden_by_the_tag(
+    served: Served, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of before a change have the tag of before it: with that tag the changed ones come."""
+    query = served.meter.query
+
+    async def slow_query(name: QueryName, filters: Filters) -> list[Row]:
+        rows = await query(name, filters)
+        served.meter.version = "2"
+        served.clock.advance(2000)
+        return rows
+
+    for url in (URL, f"/charts/usage.json?account={OWN}"):
+        served.meter.version = "1"
+        served.clock.advance(2000)
+        monkeypatch.setattr(served.meter, "query", slow_query)
+        first = await client.get(url)
+        monkeypatch.setattr(served.meter, "query", query)
+        again = await client.get(url, headers={"If-None-Match": first.headers["etag"]})
+        assert (first.status_code, again.status_code) == (200, 200), url
 
 
 async def test_questions_are_asked_once_while_nothing_changes(

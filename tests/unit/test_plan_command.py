@@ -105,6 +105,34 @@ def test_show_says_what_is_in_force_in_a_month(run: Runner) -> None:
     assert one[0].startswith("account,number,effective,activated,licence,period,valid_from")
 
 
+def test_what_is_warned_of_is_shown(run: Runner) -> None:
+    """A budget, and where notices are given: a count is not taken for a share, nor "none" for those of the settings."""
+    more = 'conversation_budget = 3000\nalert_thresholds = ["80%", 4500]\n[plans.conversation_market_prices.Spain]'
+    text = GOOD.replace("[plans.conversation_market_prices.Spain]", more)
+    text += "alert_thresholds = []\n"
+    shown = run("show", "--month", "2026-10", "--format", "ndjson", text=text).stdout.splitlines()
+    assert [(row["conversation_budget"], row["alert_thresholds"]) for row in map(json.loads, shown)] == [
+        (3000, "80%, 4500 users"),
+        (None, "none"),
+    ]
+    whole, number = run("check", "plans.toml").stdout.splitlines()
+    assert run("check", "plans.toml", text=text).stdout.splitlines() == [
+        f"{whole}, 3000 conversations in the budget, notices at 80%, 4500 users",
+        f"{number}, no notices",
+    ]
+    unsaid = run("show", "--month", "2026-10", "--number", "7", "--format", "csv").stdout.splitlines()
+    assert unsaid[0].endswith(",volume_tiers,conversation_budget,alert_thresholds")
+    assert unsaid[1].endswith(",none,,")
+
+
+def test_a_share_without_its_sign_is_a_fault(run: Runner) -> None:
+    """Notices at 80 users of 5,000 would come all at once, and nobody would be warned at 80 %."""
+    text = GOOD + 'alert_thresholds = ["80"]\n'
+    done = run("check", "plans.toml", text=text)
+    assert done.exit_code == 1
+    assert 'alert_thresholds: found a list, expected "80%" for a share, or 80 without quotes' in done.stderr
+
+
 def test_show_without_plans_has_no_rows(run: Runner) -> None:
     """Neither before the first activation, nor where no file is set."""
     assert run("show", "--month", "2026-03", "--format", "ndjson").stdout == ""

@@ -1,4 +1,4 @@
--- Notices about limits, the newest first.
+-- Notices about limits, the newest first; `after` = only those behind one of them, whose keys it holds as texts.
 SELECT
     v.id AS id,
     formatDateTime(v.month, '%Y-%m') AS month,
@@ -21,5 +21,9 @@ FROM alerts AS v FINAL
 WHERE (empty({months:Array(Date)}) OR v.month IN {months:Array(Date)})
     AND (empty({accounts:Array(String)}) OR v.account IN {accounts:Array(String)})
     AND (empty({numbers:Array(String)}) OR v.number IN {numbers:Array(String)})
-ORDER BY v.noticed_at DESC, v.account, v.number, v.limit_name, v.threshold_count DESC, v.n DESC
+    AND (
+        empty({after:Array(String)})
+        OR [toString(v.noticed_at), leftPad(toString(v.threshold_count), 20, '0'), v.id] < {after:Array(String)}
+    )
+ORDER BY v.noticed_at DESC, v.threshold_count DESC, v.id DESC
 LIMIT {rows_max:UInt32}
