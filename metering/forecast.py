@@ -112,20 +112,15 @@ def burn_down(
     outlook = _outlook(current, earlier, month, elapsed, kind)
     if outlook is None:
         return BurnDown(limit, used, left, None, None, None, reached, reached, reached, "too_early")
-    ends = (outlook.expected, outlook.low, outlook.high)
-    days = [reached or _will_reach_on(end, used, outlook, limit, month, elapsed) for end in ends]
-    return BurnDown(
-        limit,
-        used,
-        left,
-        floor(outlook.expected + 0.5),
-        min(floor(outlook.low), floor(outlook.expected + 0.5)),
-        max(ceil(outlook.high), floor(outlook.expected + 0.5)),
-        days[0],
-        days[2],
-        days[1],
-        outlook.method,
-    )
+    projected, low, high = ends = _whole(outlook)
+    on, to, since = (reached or _will_reach_on(end, used, outlook, limit, month, elapsed) for end in ends)
+    return BurnDown(limit, used, left, projected, low, high, on, since, to, outlook.method)
+
+
+def _whole(outlook: _Outlook) -> tuple[int, int, int]:
+    """Return what is expected, the low and the high bound as they are shown; days are told from these alone."""
+    expected = floor(outlook.expected + 0.5)
+    return expected, min(floor(outlook.low), expected), max(ceil(outlook.high), expected)
 
 
 def _outlook(
@@ -252,7 +247,7 @@ def _by_growth(current: DailyCounts, used: int, month: date, elapsed: float) -> 
     who come ever more rarely (a power, which does not). Months lie between them.
     """
     if elapsed < _CURVE_DAYS_MIN or used < _CURVE_USERS_MIN:
-        return _Outlook("growth_curve", 0.0, 0.0, 0.0, _even(month)) if not used and elapsed >= 2 else None
+        return None
     first = _until(current, month, elapsed / 2)
     second = max(0.0, used - first)
     ratio = (second + _FLATTENING_WEIGHT * _FLATTENING) / (first + _FLATTENING_WEIGHT)
@@ -296,7 +291,7 @@ def _until(counts: DailyCounts, month: date, days: float) -> float:
 
 
 def _evenly(used: int, month: date, elapsed: float) -> _Outlook | None:
-    if elapsed < _EVEN_DAYS_MIN:
+    if elapsed < _EVEN_DAYS_MIN or not used:
         return None
     expected = used * _length(month) / elapsed
     rest = expected - used
@@ -338,10 +333,10 @@ def _reached_on(counts: DailyCounts, limit: int) -> date | None:
 
 
 def _will_reach_on(
-    end: float, used: int, outlook: _Outlook, limit: int, month: date, elapsed: float
+    end: int, used: int, outlook: _Outlook, limit: int, month: date, elapsed: float
 ) -> date | None:
     """Return the first day from today on at whose end the course to ``end`` has come to the limit."""
-    if limit <= 0 or floor(end + 0.5) < limit:
+    if limit <= 0 or end < limit:
         return None
     now = outlook.share(elapsed)
     length = _length(month)

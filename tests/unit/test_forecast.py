@@ -140,12 +140,29 @@ def test_a_month_that_is_over_is_what_it_was() -> None:
     assert (state.projected_low, state.projected_high) == (11, 11)
 
 
-def test_a_month_to_come_and_a_month_without_anything() -> None:
-    """Nothing is used and, before the first day is over, nothing is projected."""
+@pytest.mark.parametrize("day", [1, 3, 20, 30])
+def test_of_nothing_nothing_follows(day: int) -> None:
+    """Without a month before, no user or unit by now is too early to say, on whatever day: no range of 0 to 0."""
+    for kind in ("users", "units"):
+        state = burn_down(10, {}, [], NOVEMBER, at(11, day), kind)
+        assert (state.projected, state.projected_low, state.projected_high) == (None, None, None)
+        assert (state.used, state.left, state.exhausted_on, state.method) == (0, 10, None, "too_early")
+
+
+def test_a_month_to_come_is_too_early() -> None:
+    """Nothing is used."""
     state = burn_down(10, {}, [], NOVEMBER, at(10, 20))
     assert (state.used, state.left, state.projected, state.exhausted_on) == (0, 10, None, None)
-    for kind in ("users", "units"):
-        assert burn_down(10, {}, [], NOVEMBER, at(11, 3), kind).projected == 0
+
+
+def test_four_users_are_as_good_as_none_and_five_are_not() -> None:
+    """On the 21st, without a month before: four say as little as none; five make a range that has room above."""
+    for users in (1, 4):
+        assert burn_down(10, days(11, users), [], NOVEMBER, at(11, 21)).method == "too_early"
+    five = burn_down(10, days(11, 5), [], NOVEMBER, at(11, 21))
+    assert five.projected is not None
+    assert five.projected_high is not None
+    assert 5 <= five.projected < five.projected_high
 
 
 def test_exactly_the_limit_is_exhausted_with_nothing_left() -> None:
@@ -186,17 +203,22 @@ def test_the_error_is_a_fraction_of_that_of_an_even_pace() -> None:
     st.lists(st.integers(0, 20), min_size=30, max_size=30),
     st.lists(st.lists(st.integers(0, 20), min_size=28, max_size=28), max_size=3),
     st.integers(0, 30 * 86_400),
-    st.integers(0, 400),
+    st.integers(0, 400) | st.none(),
     st.sampled_from(["users", "units"]),
 )
 def test_a_projection_is_never_below_what_is_used(
-    current: list[int], previous: list[list[int]], seconds: int, limit: int, kind: Kind
+    current: list[int], previous: list[list[int]], seconds: int, limit: int | None, kind: Kind
 ) -> None:
-    """Used and left add up, the range holds what is expected, and a day of exhaustion is in the month and not past."""
+    """Used and left add up, the range holds what is expected, and a day of exhaustion is in the month and not past.
+
+    Where no limit is drawn it is the high bound itself.
+    """
     whole, rest = divmod(seconds, 86_400)
     now = datetime.fromordinal(NOVEMBER.toordinal() + whole).replace(hour=rest // 3600)
     so_far = days(11, *current[: whole + 1])
     earlier = [days(10 - place, *counts) for place, counts in enumerate(previous)]
+    if limit is None:
+        limit = burn_down(10**6, so_far, earlier, NOVEMBER, now, kind).projected_high or 1
     state = burn_down(limit, so_far, earlier, NOVEMBER, now, kind)
     assert state.left == max(0, limit - state.used)
     if state.projected is None:
@@ -211,5 +233,8 @@ def test_a_projection_is_never_below_what_is_used(
     for day in reached:
         assert day.month == 11
         assert state.used >= limit or day >= now.date()
-    if state.exhausted_on is not None:
-        assert state.used >= limit or state.projected >= limit
+    ends = (state.projected_high, state.projected, state.projected_low)
+    for named, end in zip(ordered, ends, strict=True):
+        assert (named is not None) == (0 < limit <= end), (
+            "a day is named just where its end comes to the limit"
+        )
