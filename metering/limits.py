@@ -16,7 +16,8 @@ import msgspec
 
 from metering.calendar import last_day_of, month_after, month_before
 from metering.charges import Charge, ConversationCount, PriceData
-from metering.forecast import EARLIER_MONTHS_MAX, DailyCounts, Kind, burn_down
+from metering.courses import DailyCounts
+from metering.forecast import EARLIER_MONTHS_MAX, Kind, burn_down
 from metering.licence import package
 from metering.pricing import SERVICE, priced_as
 from schemas.plans import Plan

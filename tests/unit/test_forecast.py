@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.forecast import SHAPES, account_of, verdict_of
+from bench.forecast import SHAPES, Verdict, account_of, figures, verdict_of
 from metering.forecast import Kind, burn_down
 
 NOVEMBER = date(2026, 11, 1)
@@ -165,6 +165,31 @@ def test_four_users_are_as_good_as_none_and_five_are_not() -> None:
     assert 5 <= five.projected < five.projected_high
 
 
+def test_one_unit_makes_a_wide_range() -> None:
+    """One message in 3 of 30 days make 10, and say hardly more: chance is in the pace so far as well."""
+    state = burn_down(100, days(11, 0, 1, 0), [], NOVEMBER, at(11, 4), "units")
+    assert (state.projected, state.projected_low) == (10, 1)
+    assert state.projected_high is not None
+    assert state.projected_high > 25
+
+
+def test_who_all_came_early_last_month_leave_room_for_one_more() -> None:
+    """October's 60 had all come by the 5th: 40 by the middle of November stay 40, or become a few more."""
+    state = burn_down(50, days(11, *[10] * 4), [days(10, *[15] * 4)], NOVEMBER, at(11, 16))
+    assert (state.projected, state.projected_low) == (40, 40)
+    assert state.projected_high is not None
+    assert 41 <= state.projected_high <= 43
+
+
+def test_the_day_belongs_to_the_bound_that_is_shown() -> None:
+    """The high bound, 265.3 here, is rounded up: a package of 266 may be used up, one of 267 not."""
+    current, earlier = days(11, *[8] * 20), [days(10, *[8] * 31)]
+    for limit, day in ((266, date(2026, 11, 30)), (267, None)):
+        state = burn_down(limit, current, earlier, NOVEMBER, at(11, 21))
+        assert (state.projected, state.projected_high) == (240, 266)
+        assert (state.exhausted_from, state.exhausted_on) == (day, None)
+
+
 def test_exactly_the_limit_is_exhausted_with_nothing_left() -> None:
     """The day on which the last one came."""
     state = burn_down(5, days(11, 2, 3), [], NOVEMBER, at(11, 16))
@@ -196,6 +221,17 @@ def test_the_error_is_a_fraction_of_that_of_an_even_pace() -> None:
         error = statistics.median(each.error for each in found)
         assert error < factor * statistics.median(each.line_error for each in found)
         assert 0.65 <= statistics.mean(each.is_inside for each in found) <= 0.99
+
+
+def test_a_forecast_that_names_no_day_is_in_the_table() -> None:
+    """Four months: a day two days off, one that was said to last, one that had run out already, a false alarm."""
+    found = [
+        Verdict(0.1, True, 1.0, True, 2, True, False),
+        Verdict(0.2, False, 1.0, True, None, False, False),
+        Verdict(0.0, True, 1.0, False, None, False, False),
+        Verdict(0.3, False, 1.0, True, 4, False, True),
+    ]
+    assert list(figures(found)) == ["4", "15.0%", "20.0%", "50%", "3", "3", "33%", "33%", "25%", "100.0%"]
 
 
 @settings(max_examples=300, deadline=None)

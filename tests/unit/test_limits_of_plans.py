@@ -27,22 +27,22 @@ def limits(
 
 
 def test_a_package_is_held_against_the_users_of_the_plans_rule() -> None:
-    """40 by any activity, 10 by both: the account's plan counts 40 of 50, the number's 10 of 8."""
+    """40 by any activity, 10 by both: the account's plan counts 40 of 45, the number's 10 of 8."""
     active = {
         ("", "any"): {date(2026, 10, 2): 30, date(2026, 10, 9): 10},
         ("", "both"): {date(2026, 10, 2): 9},
         ("2", "any"): {date(2026, 10, 2): 20},
         ("2", "both"): {date(2026, 10, 2): 6, date(2026, 10, 9): 4},
     }
-    data = prices(plan(mau_package=50), plan(number="2", mau_package=8, mau_rule="both"))
+    data = prices(plan(mau_package=45), plan(number="2", mau_package=8, mau_rule="both"))
     whole, number = limits(data, active=active)
-    assert (whole.number, whole.used, whole.left, whole.used_percent) == ("", 40, 10, Decimal("80.0"))
+    assert (whole.number, whole.used, whole.left, whole.used_percent) == ("", 40, 5, Decimal("88.9"))
     # Half of the month has passed. New users come ever more slowly: fewer than 80 by its end.
     assert whole.method == "growth_curve"
     assert whole.projected is not None
-    assert 50 <= whole.projected < 80
+    assert 45 <= whole.projected < 80
     assert whole.exhausted_on is not None
-    assert whole.exhausted_on > "2026-10-20"
+    assert whole.exhausted_on > "2026-10-16"
     assert (number.number, number.used, number.left, number.exhausted_on) == ("2", 10, 0, "2026-10-09")
 
 
