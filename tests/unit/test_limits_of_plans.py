@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -64,6 +65,19 @@ def test_free_service_messages_are_each_numbers() -> None:
     first, second = limits(prices(), *rows)
     assert (first.limit_name, first.number, first.used, first.left) == ("free_service", "1", 700, 300)
     assert (second.number, second.used, second.left, second.used_percent) == ("2", 1_100, 0, Decimal("110.0"))
+
+
+def test_a_number_that_fell_silent_is_not_shown() -> None:
+    """Free service messages of a month ago are shown beside none of this one; those of two months ago are not."""
+    so_far = MonthSoFar(ACCOUNT, date(2026, 12, 1), datetime(2026, 12, 16), {}, ())  # noqa: DTZ001 - local time
+    data = prices()
+    rows = (
+        delivered(date(2026, 10, 9), 300, "service"),
+        delivered(date(2026, 10, 9), 300, "service", number="2"),
+        delivered(date(2026, 11, 9), 300, "service", number="2"),
+    )
+    [use] = limits_of(replace(so_far, charges=charges_of(counts_of(*rows), data)), data)
+    assert (use.number, use.used, use.method) == ("2", 0, "earlier_months")
 
 
 def test_without_an_allotment_there_is_no_such_limit() -> None:
