@@ -49,6 +49,11 @@ def last_day_of(first: date) -> date:
     return month_after(first) - timedelta(days=1)
 
 
+def days_of(first: date) -> list[date]:
+    """Return the days of a month from its 1st."""
+    return [first + timedelta(days=offset) for offset in range((month_after(first) - first).days)]
+
+
 class Calendar:
     """The calendar of one account.
 

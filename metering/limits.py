@@ -16,7 +16,8 @@ import msgspec
 
 from metering.calendar import last_day_of, month_after, month_before
 from metering.charges import Charge, ConversationCount, PriceData
-from metering.forecast import EARLIER_MONTHS_MAX, DailyCounts, Kind, burn_down
+from metering.courses import DailyCounts
+from metering.forecast import EARLIER_MONTHS_MAX, Kind, burn_down
 from metering.licence import package
 from metering.pricing import SERVICE, priced_as
 from schemas.plans import Plan
@@ -76,7 +77,7 @@ class MonthSoFar:
     active: Mapping[tuple[str, str], DailyCounts]
     """New active users by (number, rule), of this month and up to three before."""
     charges: Sequence[Charge]
-    """Of this month and the one before."""
+    """Of the same months."""
     conversations: Sequence[ConversationCount] = ()
     """Of the same months."""
 
@@ -89,6 +90,10 @@ class MonthSoFar:
             months.append({day: count for day, count in counts.items() if first <= day < following})
             first = month_before(first)
         return months[0], months[1:]
+
+    def is_recent(self, counts: DailyCounts) -> bool:
+        """Tell whether there are days of this month or the one before: older ones only shape the forecast."""
+        return any(day >= month_before(self.first) for day in counts)
 
 
 def limits_of(so_far: MonthSoFar, data: PriceData) -> list[LimitUse]:
@@ -146,7 +151,8 @@ def _allotments(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
             scope = charge.number if regime.service_allotment_per == "number" else ""
             by_scope[scope][charge.day] += charge.allotted + charge.charged
     for scope in sorted(by_scope):
-        yield _allotment(so_far, scope, by_scope[scope], regime)
+        if so_far.is_recent(by_scope[scope]):
+            yield _allotment(so_far, scope, by_scope[scope], regime)
 
 
 def _allotment(so_far: MonthSoFar, scope: str, counts: DailyCounts, regime: PriceRegime) -> LimitUse:
@@ -162,7 +168,7 @@ def _tiers(so_far: MonthSoFar, data: PriceData) -> Iterator[LimitUse]:
             by_tier[key][charge.day] += charge.charged
     for (currency, market, category), counts in sorted(by_tier.items()):
         bands = data.rates.bands(currency, market, category, so_far.first)
-        if bands:
+        if bands and so_far.is_recent(counts):
             used = sum(so_far.split(counts)[0].values())
             yield _tier(so_far, market, category, counts, _current(bands, used))
 

@@ -163,8 +163,8 @@ class Billing:
             by_month.setdefault(asked.month or local.date().replace(day=1), []).append(account)
         uses: list[LimitUse] = []
         for first, accounts in by_month.items():
-            before, last = month_before(first), last_day_of(first)
-            active = active_days(client, _months_before(first, EARLIER_MONTHS_MAX), last, accounts)
+            before, last = _months_before(first, EARLIER_MONTHS_MAX), last_day_of(first)
+            active = active_days(client, before, last, accounts)
             counts = {each.account: each for each in self._counts(before, last, accounts)}
             for account in accounts:
                 days = [

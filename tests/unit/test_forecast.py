@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.forecast import SHAPES, account_of, verdict_of
+from bench.forecast import SHAPES, Verdict, account_of, figures, verdict_of
 from metering.forecast import Kind, burn_down
 
 NOVEMBER = date(2026, 11, 1)
@@ -140,12 +140,54 @@ def test_a_month_that_is_over_is_what_it_was() -> None:
     assert (state.projected_low, state.projected_high) == (11, 11)
 
 
-def test_a_month_to_come_and_a_month_without_anything() -> None:
-    """Nothing is used and, before the first day is over, nothing is projected."""
+@pytest.mark.parametrize("day", [1, 3, 20, 30])
+def test_of_nothing_nothing_follows(day: int) -> None:
+    """Without a month before, no user or unit by now is too early to say, on whatever day: no range of 0 to 0."""
+    for kind in ("users", "units"):
+        state = burn_down(10, {}, [], NOVEMBER, at(11, day), kind)
+        assert (state.projected, state.projected_low, state.projected_high) == (None, None, None)
+        assert (state.used, state.left, state.exhausted_on, state.method) == (0, 10, None, "too_early")
+
+
+def test_a_month_to_come_is_too_early() -> None:
+    """Nothing is used."""
     state = burn_down(10, {}, [], NOVEMBER, at(10, 20))
     assert (state.used, state.left, state.projected, state.exhausted_on) == (0, 10, None, None)
-    for kind in ("users", "units"):
-        assert burn_down(10, {}, [], NOVEMBER, at(11, 3), kind).projected == 0
+
+
+def test_four_users_are_as_good_as_none_and_five_are_not() -> None:
+    """On the 21st, without a month before: four say as little as none; five make a range that has room above."""
+    for users in (1, 4):
+        assert burn_down(10, days(11, users), [], NOVEMBER, at(11, 21)).method == "too_early"
+    five = burn_down(10, days(11, 5), [], NOVEMBER, at(11, 21))
+    assert five.projected is not None
+    assert five.projected_high is not None
+    assert 5 <= five.projected < five.projected_high
+
+
+def test_one_unit_makes_a_wide_range() -> None:
+    """One message in 3 of 30 days make 10, and say hardly more: chance is in the pace so far as well."""
+    state = burn_down(100, days(11, 0, 1, 0), [], NOVEMBER, at(11, 4), "units")
+    assert (state.projected, state.projected_low) == (10, 1)
+    assert state.projected_high is not None
+    assert state.projected_high > 25
+
+
+def test_who_all_came_early_last_month_leave_room_for_one_more() -> None:
+    """October's 60 had all come by the 5th: 40 by the middle of November stay 40, or become a few more."""
+    state = burn_down(50, days(11, *[10] * 4), [days(10, *[15] * 4)], NOVEMBER, at(11, 16))
+    assert (state.projected, state.projected_low) == (40, 40)
+    assert state.projected_high is not None
+    assert 41 <= state.projected_high <= 43
+
+
+def test_the_day_belongs_to_the_bound_that_is_shown() -> None:
+    """The high bound, 265.3 here, is rounded up: a package of 266 may be used up, one of 267 not."""
+    current, earlier = days(11, *[8] * 20), [days(10, *[8] * 31)]
+    for limit, day in ((266, date(2026, 11, 30)), (267, None)):
+        state = burn_down(limit, current, earlier, NOVEMBER, at(11, 21))
+        assert (state.projected, state.projected_high) == (240, 266)
+        assert (state.exhausted_from, state.exhausted_on) == (day, None)
 
 
 def test_exactly_the_limit_is_exhausted_with_nothing_left() -> None:
@@ -181,22 +223,38 @@ def test_the_error_is_a_fraction_of_that_of_an_even_pace() -> None:
         assert 0.65 <= statistics.mean(each.is_inside for each in found) <= 0.99
 
 
+def test_a_forecast_that_names_no_day_is_in_the_table() -> None:
+    """Four months: a day two days off, one that was said to last, one that had run out already, a false alarm."""
+    found = [
+        Verdict(0.1, True, 1.0, True, 2, True, False),
+        Verdict(0.2, False, 1.0, True, None, False, False),
+        Verdict(0.0, True, 1.0, False, None, False, False),
+        Verdict(0.3, False, 1.0, True, 4, False, True),
+    ]
+    assert list(figures(found)) == ["4", "15.0%", "20.0%", "50%", "3", "3", "33%", "33%", "25%", "100.0%"]
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.integers(0, 20), min_size=30, max_size=30),
     st.lists(st.lists(st.integers(0, 20), min_size=28, max_size=28), max_size=3),
     st.integers(0, 30 * 86_400),
-    st.integers(0, 400),
+    st.integers(0, 400) | st.none(),
     st.sampled_from(["users", "units"]),
 )
 def test_a_projection_is_never_below_what_is_used(
-    current: list[int], previous: list[list[int]], seconds: int, limit: int, kind: Kind
+    current: list[int], previous: list[list[int]], seconds: int, limit: int | None, kind: Kind
 ) -> None:
-    """Used and left add up, the range holds what is expected, and a day of exhaustion is in the month and not past."""
+    """Used and left add up, the range holds what is expected, and a day of exhaustion is in the month and not past.
+
+    Where no limit is drawn it is the high bound itself.
+    """
     whole, rest = divmod(seconds, 86_400)
     now = datetime.fromordinal(NOVEMBER.toordinal() + whole).replace(hour=rest // 3600)
     so_far = days(11, *current[: whole + 1])
     earlier = [days(10 - place, *counts) for place, counts in enumerate(previous)]
+    if limit is None:
+        limit = burn_down(10**6, so_far, earlier, NOVEMBER, now, kind).projected_high or 1
     state = burn_down(limit, so_far, earlier, NOVEMBER, now, kind)
     assert state.left == max(0, limit - state.used)
     if state.projected is None:
@@ -211,5 +269,8 @@ def test_a_projection_is_never_below_what_is_used(
     for day in reached:
         assert day.month == 11
         assert state.used >= limit or day >= now.date()
-    if state.exhausted_on is not None:
-        assert state.used >= limit or state.projected >= limit
+    ends = (state.projected_high, state.projected, state.projected_low)
+    for named, end in zip(ordered, ends, strict=True):
+        assert (named is not None) == (0 < limit <= end), (
+            "a day is named just where its end comes to the limit"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -27,22 +28,22 @@ def limits(
 
 
 def test_a_package_is_held_against_the_users_of_the_plans_rule() -> None:
-    """40 by any activity, 10 by both: the account's plan counts 40 of 50, the number's 10 of 8."""
+    """40 by any activity, 10 by both: the account's plan counts 40 of 45, the number's 10 of 8."""
     active = {
         ("", "any"): {date(2026, 10, 2): 30, date(2026, 10, 9): 10},
         ("", "both"): {date(2026, 10, 2): 9},
         ("2", "any"): {date(2026, 10, 2): 20},
         ("2", "both"): {date(2026, 10, 2): 6, date(2026, 10, 9): 4},
     }
-    data = prices(plan(mau_package=50), plan(number="2", mau_package=8, mau_rule="both"))
+    data = prices(plan(mau_package=45), plan(number="2", mau_package=8, mau_rule="both"))
     whole, number = limits(data, active=active)
-    assert (whole.number, whole.used, whole.left, whole.used_percent) == ("", 40, 10, Decimal("80.0"))
+    assert (whole.number, whole.used, whole.left, whole.used_percent) == ("", 40, 5, Decimal("88.9"))
     # Half of the month has passed. New users come ever more slowly: fewer than 80 by its end.
     assert whole.method == "growth_curve"
     assert whole.projected is not None
-    assert 50 <= whole.projected < 80
+    assert 45 <= whole.projected < 80
     assert whole.exhausted_on is not None
-    assert whole.exhausted_on > "2026-10-20"
+    assert whole.exhausted_on > "2026-10-16"
     assert (number.number, number.used, number.left, number.exhausted_on) == ("2", 10, 0, "2026-10-09")
 
 
@@ -64,6 +65,19 @@ def test_free_service_messages_are_each_numbers() -> None:
     first, second = limits(prices(), *rows)
     assert (first.limit_name, first.number, first.used, first.left) == ("free_service", "1", 700, 300)
     assert (second.number, second.used, second.left, second.used_percent) == ("2", 1_100, 0, Decimal("110.0"))
+
+
+def test_a_number_that_fell_silent_is_not_shown() -> None:
+    """Free service messages of a month ago are shown beside none of this one; those of two months ago are not."""
+    so_far = MonthSoFar(ACCOUNT, date(2026, 12, 1), datetime(2026, 12, 16), {}, ())  # noqa: DTZ001 - local time
+    data = prices()
+    rows = (
+        delivered(date(2026, 10, 9), 300, "service"),
+        delivered(date(2026, 10, 9), 300, "service", number="2"),
+        delivered(date(2026, 11, 9), 300, "service", number="2"),
+    )
+    [use] = limits_of(replace(so_far, charges=charges_of(counts_of(*rows), data)), data)
+    assert (use.number, use.used, use.method) == ("2", 0, "earlier_months")
 
 
 def test_without_an_allotment_there_is_no_such_limit() -> None:
