@@ -82,12 +82,18 @@ class PlanBook:
     plans: tuple[Plan, ...] = ()
     _histories: dict[tuple[str, str], tuple[Plan, ...]] = field(init=False, repr=False, compare=False)
     """Plans by account and number, oldest first: each count that is judged asks."""
+    _numbers: dict[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_scope: dict[tuple[str, str], list[Plan]] = {}
         for plan in sorted(self.plans, key=lambda plan: plan.effective):
             by_scope.setdefault((plan.account, plan.number), []).append(plan)
+        numbers: dict[str, list[str]] = {}
+        for account, number in sorted(by_scope):
+            if number:
+                numbers.setdefault(account, []).append(number)
         object.__setattr__(self, "_histories", {scope: tuple(plans) for scope, plans in by_scope.items()})
+        object.__setattr__(self, "_numbers", {account: tuple(own) for account, own in numbers.items()})
 
     def history(self, account: str, number: str) -> tuple[Plan, ...]:
         """Return the plans of exactly this account or number, oldest first."""
@@ -102,4 +108,4 @@ class PlanBook:
 
     def numbers(self, account: str) -> tuple[str, ...]:
         """Return the numbers of an account that have plans of their own, sorted."""
-        return tuple(sorted({plan.number for plan in self.plans if plan.account == account and plan.number}))
+        return self._numbers.get(account, ())

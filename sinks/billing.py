@@ -6,7 +6,7 @@ the 1st and count all of an account. Blocking; call it in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from metering.calendar import Calendar, ZoneRules, last_day_of, month_before
-from metering.charges import Charge, Counts, TierUpdate, WhatIf
+from metering.charges import Charge, Counts, PriceData, TierUpdate, WhatIf
 from metering.forecast import EARLIER_MONTHS_MAX
 from metering.licence import package
 from metering.limits import LimitUse, MonthSoFar, limits_of, series_of
@@ -153,7 +153,7 @@ class Billing:
             PlanFaults, RateFaults, RegimeFaults: the price data cannot be used.
             ClickHouseAway, ClickHouseRefused: see ``ClickHouse``.
         """
-        data, client = self._files.read().data, self._client()
+        data = self._files.read().data
         by_month: dict[date, list[str]] = {}
         known = asked.accounts or tuple(
             sorted({plan.account for plan in data.plans.plans} | self._counted(now, asked))
@@ -163,26 +163,33 @@ class Billing:
             by_month.setdefault(asked.month or local.date().replace(day=1), []).append(account)
         uses: list[LimitUse] = []
         for first, accounts in by_month.items():
-            before, last = _months_before(first, EARLIER_MONTHS_MAX), last_day_of(first)
-            active = active_days(client, before, last, accounts)
-            counts = {each.account: each for each in self._counts(before, last, accounts)}
-            for account in accounts:
-                days = [
-                    (row.number, row.rule, row.day, row.users) for row in active if row.account == account
-                ]
-                so_far = MonthSoFar(
-                    account,
-                    first,
-                    local_now(self._zones_of(account), now),
-                    series_of(days),
-                    charges_of(counts[account], data) if account in counts else (),
-                    counts[account].conversations if account in counts else (),
-                )
+            for so_far in self._months_so_far(first, accounts, data, now):
                 uses += limits_of(so_far, data)
         uses.sort(
             key=lambda use: (use.month, use.account, use.number, use.limit_name, use.market, use.category)
         )
         return [use for use in uses if not asked.numbers or use.number in asked.numbers]
+
+    def _months_so_far(
+        self, first: date, accounts: Sequence[str], data: PriceData, now: datetime
+    ) -> Iterator[MonthSoFar]:
+        """Yield what the accounts have counted in a month (its 1st) and in those before."""
+        before, last = _months_before(first, EARLIER_MONTHS_MAX), last_day_of(first)
+        # Once for all: there are thousands of accounts, and each has rows of every day.
+        active: dict[str, list[tuple[str, str, date, int]]] = {}
+        for row in active_days(self._client(), before, last, accounts):
+            active.setdefault(row.account, []).append((row.number, row.rule, row.day, row.users))
+        counts = {each.account: each for each in self._counts(before, last, accounts)}
+        for account in accounts:
+            own = counts.get(account)
+            yield MonthSoFar(
+                account,
+                first,
+                local_now(self._zones_of(account), now),
+                series_of(active.get(account, ())),
+                charges_of(own, data) if own is not None else (),
+                own.conversations if own is not None else (),
+            )
 
     def _counted(self, now: datetime, asked: LimitsAsked) -> set[str]:
         """Return the accounts that were active in the month asked for; a day around it covers every zone."""
