@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from cli.answering import node_answers, server_answers
+from cli.background import Background
 from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.limit_gauges import LimitGauges
 from cli.node import Node
@@ -140,21 +141,17 @@ async def _kafka_worker(
         worker_observers(metrics, ladder=ladder),
     )
     gauges = LimitGauges(metrics, clock, in_force.zones_of, lambda asked: in_thread(prices.limits, asked))
-    background: list[asyncio.Task[None]] = []
+    background = Background(worker.fail)
     try:
         await in_thread(check_schema, clients)
         await in_thread(prices.load)
         await worker.start()
-        background = [
-            asyncio.create_task(_sample(metrics, worker, clock, prices), name="sample"),
-            asyncio.create_task(ladder.run(lambda: behind_seconds(worker, clock.now_ms())), name="ladder"),
-            asyncio.create_task(gauges.run(worker), name="limits"),
-        ]
+        background.start("sample", _sample(metrics, worker, clock, prices))
+        background.start("ladder", ladder.run(lambda: behind_seconds(worker, clock.now_ms())))
+        background.start("limits", gauges.run(worker))
         yield Roles(lambda: worker_readiness(worker), worker=worker)
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await background.stop()
         await worker.stop()
         clients.close()
 
