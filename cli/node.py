@@ -18,7 +18,7 @@ from cli.background import Background
 from cli.dead_letters import DeadLetters, newest_letters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
-from cli.limit_gauges import LimitGauges
+from cli.limit_gauges import GaugeTimes, LimitGauges
 from cli.notices import alert_options
 from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
@@ -96,7 +96,6 @@ class Node:
         self._intake = LineIntake(self._append, settings.partitions, live_reading(in_force), metrics, clock)
         self._worker_log = worker_log
         self._dead_letters = DeadLetters(worker_log, self._intake)
-        self._gauges = LimitGauges(metrics, clock, in_force.zones_of, self.limits)
         self._background = Background(self.worker.fail)
 
     @classmethod
@@ -106,8 +105,16 @@ class Node:
         metrics: Metrics,
         clock: Clock,
         on_step: Callable[[str], None] = lambda _: None,
+        gauge_times: GaugeTimes | None = None,
     ) -> Node:
         """Open everything and start to work.
+
+        Args:
+            settings: of the data directory.
+            metrics: where everything is shown.
+            clock: where time comes from.
+            on_step: the crash tests' way in: called with the name of each step.
+            gauge_times: how often limits are shown and forecast, unless as usual.
 
         Raises:
             LogOwned: another process owns the directory.
@@ -136,13 +143,13 @@ class Node:
         except BaseException:
             await node.close()
             raise
-        node._start_background()
+        node._start_background(LimitGauges(metrics, in_force, clock, node.limits, gauge_times))
         return node
 
-    def _start_background(self) -> None:
+    def _start_background(self, gauges: LimitGauges) -> None:
         self._background.start("maintenance", self._maintain())
         self._background.start("ladder", self._ladder.run(self._behind_seconds))
-        self._background.start("limits", self._gauges.run(self.worker))
+        self._background.start("limits", gauges.run(self.worker))
 
     def _behind_seconds(self) -> dict[int, float]:
         return behind_seconds(self.worker, self.clock.now_ms())
