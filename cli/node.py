@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from cli.background import Background
 from cli.dead_letters import DeadLetters, newest_letters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
-from cli.limit_gauges import LimitGauges
+from cli.limit_gauges import GaugeTimes, LimitGauges
 from cli.notices import alert_options
 from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
@@ -95,8 +96,7 @@ class Node:
         self._intake = LineIntake(self._append, settings.partitions, live_reading(in_force), metrics, clock)
         self._worker_log = worker_log
         self._dead_letters = DeadLetters(worker_log, self._intake)
-        self._gauges = LimitGauges(metrics, clock, in_force.zones_of, self.limits)
-        self._background: list[asyncio.Task[None]] = []
+        self._background = Background(self.worker.fail)
 
     @classmethod
     async def start(
@@ -105,8 +105,16 @@ class Node:
         metrics: Metrics,
         clock: Clock,
         on_step: Callable[[str], None] = lambda _: None,
+        gauge_times: GaugeTimes | None = None,
     ) -> Node:
         """Open everything and start to work.
+
+        Args:
+            settings: of the data directory.
+            metrics: where everything is shown.
+            clock: where time comes from.
+            on_step: the crash tests' way in: called with the name of each step.
+            gauge_times: how often limits are shown and forecast, unless as usual.
 
         Raises:
             LogOwned: another process owns the directory.
@@ -135,23 +143,16 @@ class Node:
         except BaseException:
             await node.close()
             raise
-        for name, work in (
-            ("maintenance", node._maintain()),
-            ("ladder", node._ladder.run(node._behind_seconds)),
-            ("limits", node._gauges.run(node.worker)),
-        ):
-            task = asyncio.create_task(work, name=name)
-            task.add_done_callback(node._background_ended)
-            node._background.append(task)
+        node._start_background(LimitGauges(metrics, in_force, clock, node.limits, gauge_times))
         return node
+
+    def _start_background(self, gauges: LimitGauges) -> None:
+        self._background.start("maintenance", self._maintain())
+        self._background.start("ladder", self._ladder.run(self._behind_seconds))
+        self._background.start("limits", gauges.run(self.worker))
 
     def _behind_seconds(self) -> dict[int, float]:
         return behind_seconds(self.worker, self.clock.now_ms())
-
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.worker.failure = task.exception()
-            self.worker.failed.set()
 
     async def _maintain(self) -> None:
         """Keep the disk bounded and the gauges fresh; a failure here is a failure of the node."""
@@ -299,9 +300,7 @@ class Node:
 
     async def close(self) -> None:
         """Stop everything in order; what is not flushed yet is owed at the next start."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.stop()
         await self.worker.stop()
         self._queries.shutdown(wait=True)
         unregister_log(self.log.directory)

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from cli.answering import node_answers, server_answers
+from cli.background import Background
 from cli.cluster import check_schema, kafka_appender, kafka_log
-from cli.limit_gauges import LimitGauges
+from cli.limit_gauges import GaugeTimes, LimitGauges
 from cli.node import Node
 from cli.notices import alert_options
 from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
@@ -81,9 +82,14 @@ async def kafka_gateway(in_force: SettingsInForce, metrics: Metrics, clock: Cloc
 
 
 @asynccontextmanager
-async def kafka_worker(in_force: SettingsInForce, metrics: Metrics, clock: Clock) -> AsyncIterator[Roles]:
+async def kafka_worker(
+    in_force: SettingsInForce, metrics: Metrics, clock: Clock, gauge_times: GaugeTimes | None = None
+) -> AsyncIterator[Roles]:
     """Give a worker over Kafka. As many of them as there are partitions may run side by side."""
-    async with kafka_log(in_force.settings) as log, _kafka_worker(in_force, metrics, clock, log) as roles:
+    async with (
+        kafka_log(in_force.settings) as log,
+        _kafka_worker(in_force, metrics, clock, log, gauge_times) as roles,
+    ):
         yield roles
 
 
@@ -119,7 +125,11 @@ async def _kafka_batching(
 
 @asynccontextmanager
 async def _kafka_worker(
-    in_force: SettingsInForce, metrics: Metrics, clock: Clock, log: KafkaWorkerLog
+    in_force: SettingsInForce,
+    metrics: Metrics,
+    clock: Clock,
+    log: KafkaWorkerLog,
+    gauge_times: GaugeTimes | None = None,
 ) -> AsyncIterator[Roles]:
     settings = in_force.settings
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -139,22 +149,18 @@ async def _kafka_worker(
         clock.now_ms,
         worker_observers(metrics, ladder=ladder),
     )
-    gauges = LimitGauges(metrics, clock, in_force.zones_of, lambda asked: in_thread(prices.limits, asked))
-    background: list[asyncio.Task[None]] = []
+    gauges = LimitGauges(metrics, in_force, clock, lambda asked: in_thread(prices.limits, asked), gauge_times)
+    background = Background(worker.fail)
     try:
         await in_thread(check_schema, clients)
         await in_thread(prices.load)
         await worker.start()
-        background = [
-            asyncio.create_task(_sample(metrics, worker, clock, prices), name="sample"),
-            asyncio.create_task(ladder.run(lambda: behind_seconds(worker, clock.now_ms())), name="ladder"),
-            asyncio.create_task(gauges.run(worker), name="limits"),
-        ]
+        background.start("sample", _sample(metrics, worker, clock, prices))
+        background.start("ladder", ladder.run(lambda: behind_seconds(worker, clock.now_ms())))
+        background.start("limits", gauges.run(worker))
         yield Roles(lambda: worker_readiness(worker), worker=worker)
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await background.stop()
         await worker.stop()
         clients.close()
 

@@ -50,6 +50,14 @@ class ShownLimit:
         return math.inf if count else 0.0
 
 
+def most_used_first(rows: Iterable[ShownLimit]) -> tuple[ShownLimit, ...]:
+    """Return the limits in the order in which they get gauges. Of two with the same labels the more used one stays."""
+    by_labels: dict[tuple[str, str, str], ShownLimit] = {}
+    for row in sorted(rows, key=lambda row: (-row.ratio(row.used), row.labels)):
+        by_labels.setdefault(row.labels, row)
+    return tuple(by_labels.values())
+
+
 class LimitCollector(Collector):
     """Shows one set of limits until it is given another; a scrape sees one of them, never a mixture."""
 
@@ -66,13 +74,9 @@ class LimitCollector(Collector):
         self._left_out = 0
 
     def show(self, rows: Iterable[ShownLimit]) -> None:
-        """Show these limits and no others. Of two with the same labels the one that is used up more stays."""
-        ordered = sorted(rows, key=lambda row: (-row.ratio(row.used), row.labels))
-        by_labels: dict[tuple[str, str, str], ShownLimit] = {}
-        for row in ordered:
-            by_labels.setdefault(row.labels, row)
-        distinct = tuple(by_labels.values())
-        self._shown, self._left_out = distinct[: self._limits_max], max(0, len(distinct) - self._limits_max)
+        """Show these limits and no others."""
+        ordered = most_used_first(rows)
+        self._shown, self._left_out = ordered[: self._limits_max], max(0, len(ordered) - self._limits_max)
 
     def describe(self) -> Iterator[Metric]:
         """Return the gauges without values, so that a registry refuses others of their names."""

@@ -1,6 +1,7 @@
 """Follows the live messages of the partitions of this process, and brings what became of them to ClickHouse.
 
-Owns when that happens. What cannot be written now waits, within bounds: it is health, and nothing else waits for it.
+Owns when that happens. What cannot be written now waits, within bounds: it is health, and nothing else waits for it,
+nor ends by a fault of it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ class LadderWatcher:
             watch = self._watches.get(partition)
             if watch is None:
                 watch = self._watches[partition] = LadderWatch(self._wait_minutes)
-            watch.take(heard)
+            try:
+                watch.take(heard)
+            except Exception as fault:
+                # The commit is done: metering has no part in this.
+                self._begin_anew(partition, fault)
 
     def forget(self, partition: int) -> None:
         """Follow a partition no longer: it is another worker's now."""
@@ -70,7 +75,10 @@ class LadderWatcher:
         """
         while True:
             await asyncio.sleep(_JUDGE_SECONDS)
-            await self.judge(behind_seconds())
+            try:
+                await self.judge(behind_seconds())
+            except Exception as fault:
+                self._tell("messages are looked at again later", fault)
 
     async def judge(self, behind_seconds: Mapping[int, float]) -> None:
         """Judge what is old enough, and write what is judged.
@@ -78,12 +86,11 @@ class LadderWatcher:
         What a partition has not taken up yet is no step that did not come: it is judged as of what it has read.
         """
         now = self._now_seconds()
-        for partition, watch in self._watches.items():
-            behind = behind_seconds.get(partition)
-            for minute in () if behind is None else watch.judge(int(now - behind)):
-                judged = JudgedMinute(partition, minute)
-                self._waiting.append(judged)
-                self._observe(judged)
+        for partition in sorted(self._watches.keys() & behind_seconds.keys()):
+            try:
+                self._judge_partition(partition, int(now - behind_seconds[partition]))
+            except Exception as fault:
+                self._begin_anew(partition, fault)
         while self._waiting:
             rows = [self._waiting[place] for place in range(min(_ROWS_MAX, len(self._waiting)))]
             try:
@@ -96,6 +103,24 @@ class LadderWatcher:
             self._fault = ""
             for _ in rows:
                 self._waiting.popleft()
+
+    def _judge_partition(self, partition: int, until: int) -> None:
+        for minute in self._watches[partition].judge(until):
+            judged = JudgedMinute(partition, minute)
+            self._waiting.append(judged)
+            self._observe(judged)
+
+    def _begin_anew(self, partition: int, fault: Exception) -> None:
+        """Forget the messages of a partition: what is known of them may be half of it."""
+        self.forget(partition)
+        self._tell(f"live messages of partition {partition} are followed anew", fault)
+
+    def _tell(self, what: str, fault: Exception) -> None:
+        """Log a fault of ours, once for as long as it is the same: it may come with each commit."""
+        text = f"{what}: {type(fault).__name__}: {fault}"
+        if text != self._fault:
+            _log.error("%s", text, exc_info=fault)
+        self._fault = text
 
     def _write(self, rows: list[JudgedMinute]) -> None:
         write_ladder_minutes(self._clients.get(), rows, self._writer)

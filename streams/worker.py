@@ -95,7 +95,7 @@ class Worker:
         self.stopped = asyncio.Event()
         """Set while a partition stands still because too much is refused."""
         self._supervision = Supervision(
-            self._fail, Acceptances(log), options.refusal_limits, self._stopped_or_going_on
+            self.fail, Acceptances(log), options.refusal_limits, self._stopped_or_going_on
         )
         self._opener = Opener(log, clickhouse, options, now_ms)
         self.flusher = Flusher(
@@ -140,9 +140,9 @@ class Worker:
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._fail(failure)
+            self.fail(failure)
 
-    def _fail(self, failure: BaseException) -> None:
+    def fail(self, failure: BaseException) -> None:
         """End the process: nothing of ours is restarted inside it. The first failure is the cause."""
         self.failure = self.failure or failure
         self.failed.set()
@@ -150,7 +150,7 @@ class Worker:
     async def _watch_app(self, app: faust.App) -> None:
         """A crash inside Faust (a lost record, a failed log) only sets a flag there; here it ends the process."""
         await app._crashed.wait()  # there is no public way to wait for it
-        self._fail(app.crash_reason or RuntimeError("the stream app crashed"))
+        self.fail(app.crash_reason or RuntimeError("the stream app crashed"))
 
     def _check_installation(self) -> None:
         known = self._clickhouse.read_installation()

@@ -7,8 +7,16 @@ import time
 from pathlib import Path
 
 import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
 
+from cli.limit_gauges import GaugeTimes
+from cli.roles import kafka_worker
 from metering.rules import shipped_regimes
+from runtime.clock import SystemClock
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from runtime.settings_in_force import SettingsInForce
 from schemas.alert_codec import decode_count, decode_notice
 from schemas.alerts import Notice
 from schemas.codec import encode_batch, partition_of
@@ -17,15 +25,18 @@ from schemas.topics import EVENTS, MAU_ALERTS, MAU_COUNTS
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseWriter
+from streams import ladder_watch
 from streams.alert_options import AlertOptions
 from streams.kafka.appender import KafkaAppender
 from streams.kafka.connection import KafkaConnection
 from streams.kafka.installation import ensure_installation
 from streams.kafka.log import KafkaWorkerLog
+from streams.ladder_watch import LadderWatcher
 from streams.opening import WorkerOptions
 from streams.records import Append, Record
 from streams.topic_specs import topic_specs
 from streams.worker import Worker
+from tests.integration.test_alerts_node import PLAN, until
 from tests.oracle import alerts as oracle
 from tests.support.alerts import FakeChannel, terms_of
 from tests.support.clickhouse_http import ClickHouseHttp
@@ -81,13 +92,22 @@ async def until_noticed(log: KafkaWorkerLog, count: int) -> None:
 
 
 def test_two_workers_give_each_notice_once(
-    kafka: KafkaCluster, http_server: ClickHouseHttp, empty_name: str, tmp_path: Path
+    kafka: KafkaCluster,
+    http_server: ClickHouseHttp,
+    empty_name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second worker joins, the first one leaves: what they tell together is what the counts say."""
+    """A second worker joins, the first one leaves: what they tell together is what the counts say.
+
+    Then the role that an operator starts takes up all of it, and shows it.
+    """
+    prefix = f"alerts-{time.time_ns()}."
+    clickhouse = http_server.address(empty_name)
 
     async def over() -> None:
-        connection = KafkaConnection(tuple(kafka.bootstrap.split(",")), prefix=f"alerts-{time.time_ns()}.")
-        clients = ClientPool(lambda: open_client(http_server.address(empty_name)))
+        connection = KafkaConnection(tuple(kafka.bootstrap.split(",")), prefix=prefix)
+        clients = ClientPool(lambda: open_client(clickhouse))
         migrate(clients.get())
         installation = (await ensure_installation(connection, PARTITIONS)).id
         logs = [await KafkaWorkerLog.open(connection, installation) for _ in range(2)]
@@ -130,6 +150,7 @@ def test_two_workers_give_each_notice_once(
         for log in logs:
             await log.close()
         clients.close()
+        await check_role(role_settings(kafka, prefix, clickhouse, tmp_path), monkeypatch)
 
     asyncio.run(over())
 
@@ -151,3 +172,51 @@ async def check(log: KafkaWorkerLog, channel: FakeChannel) -> None:
     assert told == [entry for step in steps for entry in step]
     assert {id_ for ids in channel.taken for id_ in ids} == {notice.id for notice in notices}
     assert all(msgspec.structs.asdict(notice)["account"] == "A" for notice in notices)
+
+
+def role_settings(kafka: KafkaCluster, prefix: str, clickhouse: str, directory: Path) -> Settings:
+    """Return settings of a worker of the same installation."""
+    (directory / "plans.toml").write_text(PLAN.format(package=PACKAGE))
+    return Settings.model_validate(
+        {
+            "data": directory / "role",
+            "broker": f"kafka://{kafka.bootstrap}",
+            "kafka": {"prefix": prefix, "replication_factor": 1, "min_insync_replicas": 1},
+            "clickhouse": clickhouse,
+            "partitions": PARTITIONS,
+            "plans": directory / "plans.toml",
+        }
+    )
+
+
+async def check_role(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The role shows the limit and when it was used up; a fault beside its worker ends it, one of health does not."""
+    registry, fault, looks = CollectorRegistry(), TypeError("a fault of ours"), 0
+    labels = {"account": "A", "number": "", "limit_name": "mau_package"}
+
+    def shown(name: str) -> float | None:
+        return registry.get_sample_value(f"convometer_limit{name}", labels)
+
+    async def broken_watch(*_: object) -> None:
+        nonlocal looks
+        looks += 1
+        raise fault
+
+    def broken_gauges(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(ladder_watch, "_JUDGE_SECONDS", 0.01)
+    monkeypatch.setattr(LadderWatcher, "judge", broken_watch)
+    in_force, times = SettingsInForce.of(settings), GaugeTimes(show_seconds=0.05, forecast_seconds=0.2)
+    async with kafka_worker(in_force, Metrics(registry), SystemClock(), times) as roles:
+        assert roles.worker is not None
+        await until(lambda: shown("_exhausted_timestamp_seconds") is not None, 60)
+        await until(lambda: (shown(""), shown("_used"), shown("_used_ratio")) == (100, 125, 1.25))
+        # By ClickHouse: at the end of today.
+        since_seconds = (shown("_exhausted_timestamp_seconds") or 0) - now_ms() / 1000
+        assert abs(since_seconds) < 86_400
+        await until(lambda: looks >= 3)
+        assert not roles.worker.failed.is_set()
+        monkeypatch.setattr("cli.roles.sample_gauges", broken_gauges)
+        await until(roles.worker.failed.is_set)
+        assert roles.worker.failure is fault

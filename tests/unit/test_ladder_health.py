@@ -269,3 +269,70 @@ def test_a_judged_minute_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
     asyncio.run(over())
     assert ladder_total(registry, "A", "N", "silent") == ladder_total(registry, "A", "N", "none") == 1
+
+
+def test_a_fault_of_the_watch_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is health: the fault is said once, and messages are looked at again."""
+    monkeypatch.setattr(ladder_watch, "_JUDGE_SECONDS", 0.001)
+    monkeypatch.setattr(ladder_watch, "write_ladder_minutes", lambda *_: None)
+    now, judged, looks = NOW, list[JudgedMinute](), 0
+
+    def behind_seconds() -> dict[int, float]:
+        nonlocal looks
+        looks += 1
+        if looks <= 3:
+            raise TypeError("a fault of ours")
+        return READ_ALL
+
+    async def over() -> None:
+        nonlocal now
+        clients = ClientPool(lambda: None)  # type: ignore[arg-type, return-value]
+        watcher = LadderWatcher(clients, 1, lambda: now, judged.append)
+        watcher.take(0, [heard(1, SENT)])
+        now += 1000
+        running = asyncio.create_task(watcher.run(behind_seconds))
+        async with asyncio.timeout(10):
+            while not judged:
+                assert not running.done()
+                await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(over())
+    assert [(record.levelname, record.exc_info is not None) for record in caplog.records] == [("ERROR", True)]
+    assert "a fault of ours" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["take", "judge"])
+def test_a_fault_in_one_partition_stays_there(
+    step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither its commits nor the messages of other partitions suffer; it is followed anew."""
+    monkeypatch.setattr(ladder_watch, "write_ladder_minutes", lambda *_: None)
+    judged = list[JudgedMinute]()
+    now, is_broken = NOW, True
+    method = getattr(LadderWatch, step)
+
+    def breaking(watch: LadderWatch, argument: object) -> object:
+        if is_broken and watch is watcher._watches.get(0):
+            raise TypeError("a fault of ours")
+        return method(watch, argument)
+
+    monkeypatch.setattr(LadderWatch, step, breaking)
+    clients = ClientPool(lambda: None)  # type: ignore[arg-type, return-value]
+    watcher = LadderWatcher(clients, 1, lambda: now, judged.append)
+
+    async def over() -> None:
+        nonlocal now, is_broken
+        for is_broken in (True, True, False):  # noqa: B007 - read by what breaks
+            for partition in (0, 1):
+                watcher.take(partition, [heard(now + partition, SENT, now)])
+            now += 1000
+            await watcher.judge({0: 0.0, 1: 0.0})
+
+    asyncio.run(over())
+    assert [each.partition for each in judged] == [1, 1, 0, 1]
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * len(caplog.records)
+    assert "partition 0 are followed anew: TypeError: a fault of ours" in caplog.text
