@@ -19,8 +19,8 @@ from cli.dead_letters import DeadLetters, newest_letters
 from cli.engine import HOPS_MAX, DeadLetterRow, InputFormat, Intake, QueryName, Row
 from cli.intake import LineIntake, hold_appends
 from cli.limit_gauges import GaugeTimes, LimitGauges
-from cli.notices import alert_options
-from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
+from cli.notices import alert_options, new_table_thread
+from cli.observers import behind_seconds, ladder_watcher, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_reading, live_worker_options
 from cli.prices import Prices
 from dashboard.ports import WindowsUnavailable
@@ -43,7 +43,6 @@ from streams.embedded.log import EmbeddedLog
 from streams.embedded.port import EmbeddedWorkerLog
 from streams.embedded.transport import register_log, unregister_log
 from streams.guard import Acceptance, acceptance_append
-from streams.ladder_watch import LadderWatcher
 from streams.records import Append, LastOffsets
 from streams.worker import Worker
 
@@ -76,19 +75,16 @@ class Node:
         self.log = log
         self.clients = clients
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
+        self._table_thread = new_table_thread()
         self.prices = Prices(in_force, clients, clock)
-        self._ladder = LadderWatcher(
-            clients,
-            settings.worker.ladder_wait_minutes,
-            clock.now_seconds,
-            lambda judged: ladder_judged(metrics, judged),
-        )
+        self._ladder = ladder_watcher(metrics, settings, clients, clock)
         worker_log = EmbeddedWorkerLog(log)
         self.worker = Worker(
             worker_log,
             ClickHouseWriter(clients),
             replace(
-                live_worker_options(in_force), alerts=alert_options(in_force, self.prices, clients, clock)
+                live_worker_options(in_force),
+                alerts=alert_options(in_force, self.prices, clients, clock, self._table_thread),
             ),
             clock.now_ms,
             worker_observers(metrics, on_step, self._ladder),
@@ -303,6 +299,7 @@ class Node:
         await self._background.stop()
         await self.worker.stop()
         self._queries.shutdown(wait=True)
+        self._table_thread.shutdown(wait=True)
         unregister_log(self.log.directory)
         await self.log.close()
         self.clients.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from fractions import Fraction
 
 from cli.prices import PRICE_FAULTS, Prices
@@ -78,16 +78,21 @@ class LiveTerms:
 
 
 def alert_options(
-    in_force: SettingsInForce, prices: Prices, clients: ClientPool, clock: Clock
+    in_force: SettingsInForce, prices: Prices, clients: ClientPool, clock: Clock, table_thread: Executor
 ) -> AlertOptions:
     """Return what the alerts of a worker go by.
+
+    Args:
+        in_force: the settings.
+        prices: the price files.
+        clients: of ClickHouse.
+        clock: where time comes from.
+        table_thread: writes the table of notices; to be ended before the clients are closed.
 
     Raises:
         PlanFaults, RateFaults, RegimeFaults: the price files cannot be used.
     """
-
-    # Of its own: a ClickHouse that does not answer must not take threads away from others.
-    table = TableChannel(clients.get, ThreadPoolExecutor(1, thread_name_prefix="alerts"))
+    table = TableChannel(clients.get, table_thread)
 
     def made(settings: Settings) -> Mapping[str, Channel]:
         return {"clickhouse": table, **channels_of(settings, clock)}
@@ -98,6 +103,11 @@ def alert_options(
         Derived(in_force, made),
         RetryLimits(give_up_seconds=hours * 3600),
     )
+
+
+def new_table_thread() -> ThreadPoolExecutor:
+    """Return a thread for the table of notices: a ClickHouse that does not answer must take no thread from others."""
+    return ThreadPoolExecutor(1, thread_name_prefix="alerts")
 
 
 def channels_of(settings: Settings, clock: Clock) -> dict[str, Channel]:

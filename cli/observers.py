@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from runtime.clock import Clock
 from runtime.metrics import Metrics
+from runtime.settings import Settings
+from sinks.clickhouse.client import ClientPool
 from sinks.clickhouse.ladder_health import JudgedMinute
 from streams.ladder_watch import LadderWatcher
 from streams.notifying import Outcome
@@ -81,6 +84,12 @@ def _delivered(metrics: Metrics, channel: str, outcome: Outcome, count: int) -> 
     if channel in ("webhook", "email"):
         for _ in range(count):
             metrics.count_alert_delivery("email" if channel == "email" else "webhook", outcome)
+
+
+def ladder_watcher(metrics: Metrics, settings: Settings, clients: ClientPool, clock: Clock) -> LadderWatcher:
+    """Return the watcher of a worker's live messages, whose findings are counted in the given metrics."""
+    minutes = settings.worker.ladder_wait_minutes
+    return LadderWatcher(clients, minutes, clock.now_seconds, lambda judged: ladder_judged(metrics, judged))
 
 
 def ladder_judged(metrics: Metrics, judged: JudgedMinute) -> None:

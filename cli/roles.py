@@ -16,8 +16,8 @@ from cli.background import Background
 from cli.cluster import check_schema, kafka_appender, kafka_log
 from cli.limit_gauges import GaugeTimes, LimitGauges
 from cli.node import Node
-from cli.notices import alert_options
-from cli.observers import behind_seconds, ladder_judged, sample_gauges, worker_observers, worker_readiness
+from cli.notices import alert_options, new_table_thread
+from cli.observers import behind_seconds, ladder_watcher, sample_gauges, worker_observers, worker_readiness
 from cli.options import live_worker_options
 from cli.owner import OwnerServer
 from cli.prices import Prices
@@ -31,7 +31,6 @@ from runtime.settings_in_force import SettingsInForce
 from sinks.clickhouse.client import ClientPool, open_client
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.kafka.log import KafkaWorkerLog
-from streams.ladder_watch import LadderWatcher
 from streams.records import Append, Record
 from streams.threads import in_thread
 from streams.worker import Worker
@@ -134,18 +133,13 @@ async def _kafka_worker(
     settings = in_force.settings
     settings.data.mkdir(parents=True, exist_ok=True)
     clients = ClientPool(lambda: open_client(settings.clickhouse))
-    prices = Prices(in_force, clients, clock)
+    prices, table_thread = Prices(in_force, clients, clock), new_table_thread()
     options = live_worker_options(in_force)
-    ladder = LadderWatcher(
-        clients,
-        settings.worker.ladder_wait_minutes,
-        clock.now_seconds,
-        lambda judged: ladder_judged(metrics, judged),
-    )
+    ladder = ladder_watcher(metrics, settings, clients, clock)
     worker = Worker(
         log,
         ClickHouseWriter(clients),
-        replace(options, alerts=alert_options(in_force, prices, clients, clock)),
+        replace(options, alerts=alert_options(in_force, prices, clients, clock, table_thread)),
         clock.now_ms,
         worker_observers(metrics, ladder=ladder),
     )
@@ -162,6 +156,7 @@ async def _kafka_worker(
     finally:
         await background.stop()
         await worker.stop()
+        await in_thread(table_thread.shutdown)
         clients.close()
 
 
