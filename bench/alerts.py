@@ -25,7 +25,7 @@ from runtime.settings import Settings
 
 PACKAGE = 10
 TICK_SECONDS = 0.025
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SECRET = "whsec_YSBzZWNyZXQgb2YgdGhlIGJlbmNobWFyaw=="
 
 
 class Receiver:
