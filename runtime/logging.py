@@ -28,6 +28,7 @@ UNMASKED_FIELDS: frozenset[str] = frozenset(
         "commit_sequence",
         "events",
         "installation",
+        "notice",
         "offset",
         "partition",
         "port",
