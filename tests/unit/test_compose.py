@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.alerting import (
     ALERT_CHECKS,
@@ -268,9 +269,12 @@ def test_prometheus_takes_its_files() -> None:
     promtool = tool("promtool")
     rules = DEPLOY / "prometheus" / "rules"
     run_tool(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
-    run_tool(promtool, "check", "rules", str(rules / "convometer.yml"))
-    tests = sorted(map(str, rules.glob("*_test.yml")))
-    assert len(tests) == 4
+    files = sorted(path.name for path in rules.glob("*.yml"))
+    tests = [str(rules / name) for name in files if name.endswith("_test.yml")]
+    named = [f"rules/{name}" for name in files if not name.endswith("_test.yml")]
+    assert sorted(yaml.safe_load(DEPLOYMENT.prometheus_text)["rule_files"]) == named
+    run_tool(promtool, "check", "rules", *(str(rules.parent / name) for name in named))
+    assert len(tests) == len(named) == 4
     run_tool(promtool, "test", "rules", *tests)
 
 
