@@ -209,6 +209,12 @@ def test_workers_keep_their_state_in_a_volume() -> None:
         assert f"{name}-data:{directory}" in DEPLOYMENT.services[name]["volumes"]
 
 
+def test_the_changelog_counts_the_alerts() -> None:
+    """Whoever reads it is told of as many as there are."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"Prometheus with (\d+) alerts", text) == [str(len(DEPLOYMENT.alerts))]
+
+
 def test_three_brokers_are_a_matter_of_variables() -> None:
     """What the runbook puts into .env for three brokers gives settings that hold."""
     wanted = dict(re.findall(r"^(CONVOMETER_\w+)=(.+)$", DEPLOYMENT.runbook_text, re.MULTILINE))
@@ -315,6 +321,7 @@ def test_alertmanager_takes_its_file(tmp_path: Path) -> None:
         ("ConvometerPackageForecast", "warning", '{alertname=~"ConvometerPackage.+"}'),
         ("ConvometerDown", "critical", '{severity="critical"}'),
         ("ConvometerAccountSilent", "warning", "default-route"),
+        ("ConvometerAccountsLeftOut", "warning", "default-route"),
     ],
 )
 def test_alerts_take_their_routes(tmp_path: Path, alert: str, severity: str, route: str) -> None:
