@@ -51,6 +51,26 @@ def test_every_dimension_is_part_of_the_key(shared_database: Database, schema: F
     assert set(rows[0][0].split(", ")) == {*schema.dimensions, "partition", "generation"}
 
 
+_PARTITIONED_BY_MORE_THAN_THE_KEY = (
+    "SELECT table || '.' || name FROM system.columns WHERE database = currentDatabase()"
+    " AND is_in_partition_key AND NOT is_in_sorting_key ORDER BY 1"
+)
+
+
+def test_the_versions_of_a_row_are_in_one_partition(own_database: Database) -> None:
+    """Readers look for the newest version of a row in its partition alone: only its key may say which that is."""
+    client = own_database.client
+    assert client.query(_PARTITIONED_BY_MORE_THAN_THE_KEY) == []
+    client.command(
+        "CREATE TABLE strays (day Date, flushed Date, version UInt64) ENGINE = ReplacingMergeTree(version)"
+        " PARTITION BY toYYYYMM(flushed) ORDER BY day"
+    )
+    assert client.query(_PARTITIONED_BY_MORE_THAN_THE_KEY) == [("strays.flushed",)]
+    client.insert("strays", ("day", "flushed", "version"), [[1, 1], [1, 60], [1, 2]])
+    count = "SELECT count() FROM strays FINAL SETTINGS do_not_merge_across_partitions_select_final = "
+    assert [client.query(f"{count}{value}") for value in (0, 1)] == [[(1,)], [(2,)]]
+
+
 def test_a_changed_migration_is_refused(database: Database) -> None:
     """A file that was edited after it was applied stops the migration before anything is done."""
     known = load_migrations()
