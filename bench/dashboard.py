@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -68,9 +68,16 @@ _INSERTS = {
 }
 
 
-def fill(client: ClickHouse, accounts: int, days: int) -> dict[str, int]:
-    """Insert rows of every account and day, in two partitions and two numbers; return how many by table."""
-    first = datetime.now(UTC).date() - timedelta(days=days - 1)
+def fill(client: ClickHouse, accounts: int, days: int, last: date | None = None) -> dict[str, int]:
+    """Insert rows of every account and day, in two partitions and two numbers; return how many by table.
+
+    Args:
+        client: of an empty database.
+        accounts: how many.
+        days: how many, up to the last one.
+        last: the last day; None = today.
+    """
+    first = (last or datetime.now(UTC).date()) - timedelta(days=days - 1)
     rows = {}
     for table, (columns, values) in _INSERTS.items():
         # A month at a time, as an insert may touch a bounded number of the table's partitions.

@@ -4,86 +4,60 @@ From the repository's root::
 
     python -m bench.grafana --accounts 1000 --days 400
 
-Fills an embedded ClickHouse as ``bench.dashboard`` does, with active users, errors and plans, and asks for what the
-dashboards ask at first: the last 30 days, or this month. Each panel is asked for single accounts in turn, and for all
-accounts together. Prints one JSON object: milliseconds from the statement to the last row, asked one after the other,
-and how many of a processor that took, which other work on the machine does not change. Grafana asks for the panels of a
-page at once, and draws them; neither is in here.
+Fills an embedded ClickHouse as ``bench.dashboard`` does, with active users, errors and plans, up to the end of this
+month, which is several parts as while it is written to (``bench.grafana_rows``).
+
+Asks for what the dashboards ask at first: the last 30 days, or this month. Each panel is asked for single accounts in
+turn, and for all accounts together, with the settings of the user that Grafana reads with. Prints one JSON object and
+the table of docs/guides/grafana.md: milliseconds from the statement to the last row, asked one after the other, and how
+many of a processor that took, which other work on the machine changes little. Grafana asks for the panels of a page at
+once, and draws them; neither is in here.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
-from bench.dashboard import fill
+from bench.grafana_rows import FIRST_ACCOUNT, fill_all
 from metering.calendar import last_day_of
-from metering.charges import PriceData
-from schemas.money import parse_micros
-from schemas.plans import Plan, PlanBook
-from schemas.rate_files import load_rate_book
-from schemas.regimes import load_regimes
 from sinks.clickhouse.client import ClickHouse, open_client
 from sinks.clickhouse.migrations import migrate
-from sinks.clickhouse.price_tables import load_prices
-from sinks.price_data import Prices, digest_of
 from tests.support.grafana import ALL, Asked, Choice, alert_queries, expanded, panel_queries, variable_queries
+from tests.support.grafana_reader import open_as_reader
 
 BAR_MILLISECONDS = 100
-_FIRST_ACCOUNT = 100_000
-_DAYS_PER_INSERT = 30
-_PLACES = "arrayJoin(['', '5550000', '5550001']), arrayJoin(['', 'BR', 'IN', 'DE'])"
-_MORE = {
-    "active_users": (
-        "day, account, number, country, rule, users, partition, generation, version",
-        f"day, account, {_PLACES}, arrayJoin(['any', 'both']), 5, n % 2, 0, 1",
-    ),
-    "failures": (
-        "day, account, number, country, category, template, error_code, not_delivered, partition, generation, version",
-        "day, account, '5550000', 'BR', 'marketing', 1, arrayJoin([131026, 131049]), 3, n % 2, 0, 1",
-    ),
-}
+_GROUPS = (
+    "usage",
+    "value at list rates",
+    "active users and packages",
+    "messages funnel",
+    "pipeline health",
+    "choices above a dashboard",
+    "alert rules",
+)
+"""The rows of the guide's table."""
+
+Figures = dict[str, float]
 
 
-def fill_more(client: ClickHouse, accounts: int, days: int) -> dict[str, int]:
-    """Insert what the pages of the billing dashboard do not need; return rows by table."""
-    first, rows = datetime.now(UTC).date() - timedelta(days=days - 1), {}
-    for table, (columns, values) in _MORE.items():
-        for begin in range(0, days, _DAYS_PER_INSERT):
-            length = min(_DAYS_PER_INSERT, days - begin)
-            client.command(
-                f"INSERT INTO {table} ({columns}) WITH toDate('{first}') + {begin} AS first SELECT {values} FROM"
-                f" (SELECT first + intDiv(number, {accounts * 2}) AS day, number AS n,"
-                f" toString({_FIRST_ACCOUNT} + intDiv(number, 2) % {accounts}) AS account"
-                f" FROM numbers({length * accounts * 2}))"
-            )
-        client.command(f"OPTIMIZE TABLE {table} FINAL")
-        rows[table] = int(client.query(f"SELECT count() FROM {table}")[0][0])
-    moment = datetime.now(UTC)
-    mark = ("partition", "generation", "sequence", "source_offset", "flushed_at", "received_until")
-    client.insert("flush_progress", mark, [[0, 1], [0, 0], [1, 1], [1, 1], [moment] * 2, [moment] * 2])
-    return rows
+class Measured(NamedTuple):
+    """Everything that was measured, and the lines of the guide's table."""
 
-
-def load_plans(client: ClickHouse, accounts: int) -> None:
-    """Put a plan of each account and the shipped rates in force."""
-    begin = date(2024, 1, 1)
-    price = parse_micros("100")
-    plans = tuple(
-        Plan(str(_FIRST_ACCOUNT + place), "", begin, begin, "monthly", price, "USD", mau_package=300)
-        for place in range(accounts)
-    )
-    data = PriceData(load_regimes(), load_rate_book(None), PlanBook(plans))
-    load_prices(client, Prices(data, digest_of(data)))
+    numbers: dict[str, object]
+    table: list[str]
 
 
 def _choice(asked: Asked, account: str) -> Choice:
@@ -94,7 +68,12 @@ def _choice(asked: Asked, account: str) -> Choice:
     return Choice(today - timedelta(days=29), today, {"account": account})
 
 
-def _times(client: ClickHouse, asked: Asked, accounts: list[str]) -> dict[str, float]:
+def _is_by_account(asked: Asked) -> bool:
+    """Tell whether it makes a difference to a statement which account is chosen."""
+    return expanded(asked.sql, _choice(asked, "1")) != expanded(asked.sql, _choice(asked, ALL))
+
+
+def _times(client: ClickHouse, asked: Asked, accounts: list[str]) -> Figures:
     times, processor = [], []
     for account in accounts:
         statement = expanded(asked.sql, _choice(asked, account))
@@ -102,34 +81,78 @@ def _times(client: ClickHouse, asked: Asked, accounts: list[str]) -> dict[str, f
         client.query(statement)
         times.append((time.perf_counter() - begun) * 1000)
         processor.append((time.process_time() - used) * 1000)
-    cuts = statistics.quantiles(times, n=20)
+    cuts = statistics.quantiles(times, n=20, method="inclusive")
     medians = {"p50_ms": statistics.median(times), "processor_p50_ms": statistics.median(processor)}
     return {name: round(value, 1) for name, value in (medians | {"p95_ms": cuts[18]}).items()}
 
 
-def measure(directory: Path, accounts: int, days: int, repeats: int) -> dict[str, object]:
+def measure(directory: Path, accounts: int, days: int, repeats: int) -> Measured:
     """Return the figures."""
-    client = open_client(f"chdb://{directory}/clickhouse")
-    migrate(client)
-    rows = fill(client, accounts, days) | fill_more(client, accounts, days)
-    load_plans(client, accounts)
-    order = [
-        str(_FIRST_ACCOUNT + place)
-        for place in random.Random(7).sample(range(accounts), min(repeats, accounts))
-    ]
-    statements = list(_statements())
-    one = {_name(asked): _times(client, asked, order) for asked in statements}
-    every = {_name(asked): _times(client, asked, [ALL] * max(2, repeats // 4)) for asked in statements}
-    client.close()
-    return {
-        "rows": rows,
+    today = datetime.now(UTC).date()
+    address = f"chdb://{directory}/clickhouse"
+    with closing(open_client(address)) as writing, closing(open_as_reader(address)) as client:
+        migrate(writing)
+        found = fill_all(writing, accounts, days, last_day_of(today.replace(day=1)), today)
+        load_before = os.getloadavg()[0]
+        order = random.Random(7).sample(range(accounts), min(repeats, accounts))
+        names = [str(FIRST_ACCOUNT + place) for place in order]
+        asked_of_one = [asked for asked in _statements() if _is_by_account(asked)]
+        one = {_name(asked): _times(client, asked, names) for asked in asked_of_one}
+        every = {
+            _name(asked): _times(client, asked, [ALL] * max(20, repeats // 2)) for asked in _statements()
+        }
+    numbers: dict[str, object] = {
+        **found,
+        "processors": os.cpu_count(),
+        "load average before and after": [round(load_before, 1), round(os.getloadavg()[0], 1)],
         "one account": one,
         "all accounts": every,
-        "above the bar": {
-            "one account": [name for name, figures in one.items() if figures["p95_ms"] > BAR_MILLISECONDS],
-            "all accounts": [name for name, figures in every.items() if figures["p95_ms"] > BAR_MILLISECONDS],
-        },
+        "above the bar": {"one account": _above_bar(one), "all accounts": _above_bar(every)},
     }
+    return Measured(numbers, table_of(one, every))
+
+
+def _above_bar(figures: Mapping[str, Figures]) -> list[str]:
+    return [name for name, each in figures.items() if each["p95_ms"] > BAR_MILLISECONDS]
+
+
+def table_of(one: Mapping[str, Figures], every: Mapping[str, Figures]) -> list[str]:
+    """Return the lines of the guide's table: of each group of statements the lowest and the highest figure."""
+    groups: dict[str, list[str]] = {group: [] for group in _GROUPS}
+    for asked in _statements():
+        groups[_group_of(asked)].append(_name(asked))
+    lines = [
+        "| panels | one account: p50 | p95 | processor | all accounts: p50 | p95 | processor |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for group, names in groups.items():
+        cells = [
+            _span([figures[name][column] for name in names if name in figures])
+            for figures in (one, every)
+            for column in ("p50_ms", "p95_ms", "processor_p50_ms")
+        ]
+        lines.append(f"| {group} | {' | '.join(cells)} |")
+    return lines
+
+
+def _group_of(asked: Asked) -> str:
+    if asked in tuple(variable_queries()):
+        return "choices above a dashboard"
+    if asked.dashboard == "usage-and-cost":
+        return "value at list rates" if asked.title.startswith("Value ") else "usage"
+    return {
+        "mau-and-package": "active users and packages",
+        "messages-funnel": "messages funnel",
+        "pipeline-health": "pipeline health",
+        "alerts": "alert rules",
+    }[asked.dashboard]
+
+
+def _span(values: list[float]) -> str:
+    if not values:
+        return ""
+    low, high = round(min(values)), round(max(values))
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _statements() -> Iterator[Asked]:
@@ -154,7 +177,8 @@ def main() -> None:
         figures = measure(directory, options.accounts, options.days, options.repeats)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    print(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
+    print(orjson.dumps(figures.numbers, option=orjson.OPT_INDENT_2).decode())
+    print(*figures.table, sep="\n")
 
 
 if __name__ == "__main__":

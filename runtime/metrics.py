@@ -76,6 +76,9 @@ class Metrics:
 
     def _intake(self) -> None:
         self.events = self._counter("events", "Events by kind and what became of them.", "kind", "outcome")
+        # From the start on, so that a process that takes nothing says 0, and not nothing at all.
+        for kind in KINDS:
+            self.events.labels(kind, "accepted")
         self.account_events = self._counter(
             "account_events", "Events that came in live and are durable in the log, by account.", "account"
         )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.grafana.mau_sql import use_of_packages
+from deploy.grafana.mau_sql import MAY_HAVE_PACKAGE, use_of_packages
 from deploy.grafana.panels import TABLE, Json
 from deploy.grafana.sql import LIVE, indented
 
 _TODAY: Final = "toDate(now(), 'UTC')"
 _GUIDE: Final = "docs/guides/grafana.md#alerts"
+_THIS_MONTH: Final = f"toStartOfMonth({_TODAY})", f"toLastDayOfMonth({_TODAY})"
 _BEYOND: Final = f"""\
 SELECT
     account,
@@ -21,7 +22,7 @@ SELECT
     if(mau * 100 >= package * <percent>, used_percent, 0) AS used_percent_beyond
 FROM
 (
-{indented(use_of_packages(f"toStartOfMonth({_TODAY})", f"toLastDayOfMonth({_TODAY})", with_idle=True))}
+{indented(use_of_packages(*_THIS_MONTH, MAY_HAVE_PACKAGE, with_idle=True))}
 )
 WHERE package > 0
 ORDER BY account, scope"""

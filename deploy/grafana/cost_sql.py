@@ -5,8 +5,8 @@ allotments of free service messages and volume tiers, which depend on the order 
 which conversations are charged. Money is summed in whole millionths; only the sum becomes a fraction.
 
 To be quick with many accounts, rows are added up before they are priced: accounts whose plans say the same about the
-card's currency are one kind, and where days are not asked for, those between two changes of prices are one day. Tables
-are read directly, as planning a query over views takes longer than running it.
+card's currency are one kind, and where there are sums for each account, days between two changes of prices are one day.
+Tables are read directly, as planning a query over views takes longer than running it.
 """
 
 from __future__ import annotations
@@ -156,22 +156,20 @@ LEFT ANY JOIN
     AND if(zones.market = '', 'Other', zones.market) = list.market"""
 
 
-def with_charges(*, by_day: bool, keep: tuple[str, ...] = ()) -> str:
-    """Return the WITH clause that a SELECT from ``charges`` follows.
+def with_charges(*, by_account: bool = False) -> str:
+    """Return the WITH clause that a SELECT from ``charges`` follows: by day, country and category.
 
     Args:
-        by_day: whether ``day`` is the day, or only the first one at the same prices.
-        keep: columns of the counter tables to keep beside day, country and category.
+        by_account: by account and number as well, and ``day`` is only the first one at the same prices.
     """
 
     def kept(table: str) -> str:
-        return "".join(f"{table}.{name} AS {name},\n    " for name in keep)
+        return f"{table}.account AS account,\n    {table}.number AS number,\n    " if by_account else ""
 
-    scalars = (f"{LOADED} AS loaded", _REGIMES, _CARDS, *(() if by_day else (_CHANGES,)))
-    by_account = "account" in keep
+    scalars = (f"{LOADED} AS loaded", _REGIMES, _CARDS, *((_CHANGES,) if by_account else ()))
     planned, rows = ("v.number AS plan_number,", _ROWS) if by_account else (_BY_KIND, _ROWS_WITH_PLANS)
     plans = "\nLEFT ANY JOIN kinds ON units.account = kinds.account" if by_account else ""
-    day = "v.day" if by_day else _FIRST_AT_SAME_PRICES
+    day = _FIRST_AT_SAME_PRICES if by_account else "v.day"
     parts = (
         ("kinds", _KINDS),
         ("units", _put(_UNITS, kept=kept("v"), day=day, planned=planned, rows=rows)),

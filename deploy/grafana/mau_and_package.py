@@ -8,6 +8,7 @@ from typing import Final
 from deploy.grafana.mau_sql import (
     FIRST_MONTH,
     LAST_OF_MONTH,
+    MAY_HAVE_PACKAGE,
     MONTH,
     active,
     months,
@@ -177,7 +178,7 @@ ORDER BY time"""
 
 
 def _all_accounts() -> Json:
-    every = use_of_packages(MONTH, LAST_OF_MONTH, with_idle=True)
+    every = use_of_packages(MONTH, LAST_OF_MONTH, MAY_HAVE_PACKAGE, with_idle=True)
     return table(
         "All accounts by use of their package",
         f"Every account, whatever is chosen above, and numbers that have a plan of their own. mau: {_COUNTED} "
@@ -254,7 +255,7 @@ ORDER BY mau_any DESC, account, country""",
 
 
 def _growth_of_numbers() -> Json:
-    conditions = ("v.number != ''", OF_ACCOUNT, OF_NUMBER)
+    conditions = ("v.number != ''", "v.rule = 'any'", OF_ACCOUNT, OF_NUMBER)
     asked = f"""\
 SELECT
     time,
@@ -262,7 +263,7 @@ SELECT
     sum(added) OVER (PARTITION BY account, number ORDER BY time ROWS UNBOUNDED PRECEDING) AS active_any
 FROM
 (
-    SELECT v.day AS time, v.account AS account, v.number AS number, sumIf(v.users, v.rule = 'any') AS added
+    SELECT v.day AS time, v.account AS account, v.number AS number, sum(v.users) AS added
 {indented(active(MONTH, LAST_OF_MONTH, "v.country = ''", *conditions))}
     GROUP BY time, account, number
 )

@@ -15,6 +15,8 @@ FIRST_MONTH: Final = f"toStartOfMonth({FIRST_DAY})"
 MONTH: Final = f"toStartOfMonth({LAST_DAY})"
 """The month that the picker's end lies in."""
 LAST_OF_MONTH: Final = f"toLastDayOfMonth({LAST_DAY})"
+MAY_HAVE_PACKAGE: Final = f"(v.number = '' OR v.number IN (SELECT number FROM plans WHERE digest = {LOADED}))"
+"""Whole accounts, and numbers that any plan names: the others need not be read where packages are asked for."""
 
 _USERS: Final = """\
 sumIf(v.users, v.rule = 'any') AS mau_any,

@@ -37,6 +37,13 @@ _SIDE_BY_SIDE: Final = (
     "free: by the rules of the day. provider_value: what the provider's webhooks called billable, at the same rates; "
     "where it said nothing, nothing is in there. without_rate: would be charged, but no card has a rate; not in value."
 )
+_OPENED: Final = (
+    "24-hour conversations on the day they were opened; how many of them the provider called free or charged."
+)
+_CONVERSATIONS: Final = """\
+    sum(v.total) AS conversations,
+    sum(v.free) AS free,
+    sum(v.charged) AS charged"""
 _MONEY: Final = "none"
 _COLUMNS: Final = f"""\
     sum(count) AS delivered,
@@ -77,11 +84,8 @@ def _totals() -> Iterator[Json]:
     )
     yield stat(
         "Conversations",
-        "24-hour conversations on the day they were opened, and how many of them the provider called free or charged.",
-        sql(
-            "SELECT\n    sum(v.total) AS conversations,\n    sum(v.free) AS free,\n    sum(v.charged) AS charged\n"
-            + rows_of("conversations")
-        ),
+        _OPENED,
+        sql(f"SELECT\n{_CONVERSATIONS}\n{rows_of('conversations')}"),
         width=6,
     )
 
@@ -121,35 +125,38 @@ ORDER BY time, kind"""
     )
 
 
-def _traffic(columns: str, names: str) -> str:
-    """Return the traffic of each place; what a table does not have of a place is 0."""
-    measures = {
-        "messages": ("sum(v.total)", "sum(v.delivered)", "0", "0"),
-        "incoming": ("0", "0", "sum(v.count)", "0"),
-        "conversations": ("0", "0", "0", "sum(v.total)"),
-    }
-    heads = ("outgoing", "delivered", "incoming", "conversations")
-    parts = [
-        f"SELECT {columns}, {', '.join(f'{value} AS {head}' for value, head in zip(values, heads, strict=True))}\n"
-        f"{rows_of(name)}\nGROUP BY {names}"
-        for name, values in measures.items()
-    ]
-    sums = ",\n".join(f"    sum({head}) AS {head}" for head in heads)
-    union = indented("\nUNION ALL\n".join(parts))
-    return f"SELECT\n    {names},\n{sums}\nFROM\n(\n{union}\n)\nGROUP BY {names}\nORDER BY outgoing DESC, {names}"
+def _messages(columns: str, names: str) -> str:
+    """Return messages of each place; what a table does not have of a place is 0."""
+    both = indented(
+        f"SELECT {columns}, sum(v.total) AS outgoing, sum(v.delivered) AS delivered, 0 AS incoming\n"
+        f"{rows_of('messages')}\nGROUP BY {names}\nUNION ALL\n"
+        f"SELECT {columns}, 0 AS outgoing, 0 AS delivered, sum(v.count) AS incoming\n"
+        f"{rows_of('incoming')}\nGROUP BY {names}"
+    )
+    sums = ",\n".join(f"    sum({name}) AS {name}" for name in ("outgoing", "delivered", "incoming"))
+    return (
+        f"SELECT\n    {names},\n{sums}\nFROM\n(\n{both}\n)\nGROUP BY {names}\nORDER BY outgoing DESC, {names}"
+    )
+
+
+def _conversations(columns: str, names: str) -> str:
+    return (
+        f"SELECT\n    {columns},\n{_CONVERSATIONS}\n{rows_of('conversations')}\n"
+        f"GROUP BY {names}\nORDER BY conversations DESC, {names}"
+    )
 
 
 def _places() -> Iterator[Json]:
+    # Two questions for a place and not one: together they would take too long for many accounts.
+    of_numbers = "v.account AS account, v.number AS number", "account, number"
+    of_countries = f"{COUNTRY} AS country", "country"
+    no_country = "Country of the user's phone number; `none` = it is not known."
     yield table(
-        "By account and number",
-        "Each on the day of its own status.",
-        _traffic("v.account AS account, v.number AS number", "account, number"),
+        "Messages by account and number", "Each on the day of its own status.", _messages(*of_numbers)
     )
-    yield table(
-        "By country",
-        "Country of the user's phone number; `none` = it is not known.",
-        _traffic(f"{COUNTRY} AS country", "country"),
-    )
+    yield table("Messages by country", no_country, _messages(*of_countries))
+    yield table("Conversations by account and number", _OPENED, _conversations(*of_numbers))
+    yield table("Conversations by country", f"{_OPENED} {no_country}", _conversations(*of_countries))
 
 
 def _cost() -> Iterator[Json]:
@@ -158,7 +165,7 @@ def _cost() -> Iterator[Json]:
         "Value by currency",
         f"{_LIST_RATES} {_SIDE_BY_SIDE} Currencies are never added up.",
         f"""\
-{with_charges(by_day=False)}
+{with_charges()}
 SELECT
     currency,
 {_COLUMNS}
@@ -170,7 +177,7 @@ ORDER BY currency""",
         overrides=_MARKED,
     )
     daily = f"""\
-{with_charges(by_day=True)}
+{with_charges()}
 SELECT
     day AS time,
     concat(category, ' ', currency) AS kind,
@@ -197,7 +204,7 @@ def _cost_tables() -> Iterator[Json]:
         "Value by account and number",
         f"{_LIST_RATES} {_SIDE_BY_SIDE}",
         f"""\
-{with_charges(by_day=False, keep=("account", "number"))}
+{with_charges(by_account=True)}
 SELECT
     account,
     number,
@@ -213,7 +220,7 @@ ORDER BY value DESC, account, number, currency""",
         "Value by country and category",
         f"{_LIST_RATES} market: the price zone of the country. category: what it is charged as.",
         f"""\
-{with_charges(by_day=False)}
+{with_charges()}
 SELECT
     if(country = '', 'none', country) AS place,
     market,

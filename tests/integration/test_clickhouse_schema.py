@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from sinks.clickhouse.client import ClickHouseRefused, open_client
 from sinks.clickhouse.migrations import Migration, SchemaMismatch, load_migrations, migrate, pending
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress, column_names
 from tests.integration.conftest import Database
+from tests.support.grafana_rows import seed
 
 _NAMES = [migration.name for migration in load_migrations()]
 
@@ -51,6 +53,26 @@ def test_every_dimension_is_part_of_the_key(shared_database: Database, schema: F
     assert set(rows[0][0].split(", ")) == {*schema.dimensions, "partition", "generation"}
 
 
+_PARTITIONED_BY_MORE_THAN_THE_KEY = (
+    "SELECT table || '.' || name FROM system.columns WHERE database = currentDatabase()"
+    " AND is_in_partition_key AND NOT is_in_sorting_key ORDER BY 1"
+)
+
+
+def test_the_versions_of_a_row_are_in_one_partition(own_database: Database) -> None:
+    """Readers look for the newest version of a row in its partition alone: only its key may say which that is."""
+    client = own_database.client
+    assert client.query(_PARTITIONED_BY_MORE_THAN_THE_KEY) == []
+    client.command(
+        "CREATE TABLE strays (day Date, flushed Date, version UInt64) ENGINE = ReplacingMergeTree(version)"
+        " PARTITION BY toYYYYMM(flushed) ORDER BY day"
+    )
+    assert client.query(_PARTITIONED_BY_MORE_THAN_THE_KEY) == [("strays.flushed",)]
+    client.insert("strays", ("day", "flushed", "version"), [[1, 1], [1, 60], [1, 2]])
+    count = "SELECT count() FROM strays FINAL SETTINGS do_not_merge_across_partitions_select_final = "
+    assert [client.query(f"{count}{value}") for value in (0, 1)] == [[(1,)], [(2,)]]
+
+
 def test_a_changed_migration_is_refused(database: Database) -> None:
     """A file that was edited after it was applied stops the migration before anything is done."""
     known = load_migrations()
@@ -88,6 +110,24 @@ def test_filters_reach_the_key_through_a_view(database: Database) -> None:
     text = "\n".join(line for (line,) in plan)
     assert "toYYYYMM(day) in [202609, 202609]" in text
     assert "(account in ['A', 'A'])" in text
+
+
+def test_a_change_of_columns_changes_no_value(address: str, empty_name: str) -> None:
+    """A database with rows that an earlier release wrote says the same after it is brought up to date."""
+    earlier = [migration for migration in load_migrations() if migration.number < 36]
+    questions = [f"SELECT * FROM v_{family.table} ORDER BY ALL" for family in FAMILIES.values()]
+    with closing(open_client(address, database=empty_name)) as client:
+        migrate(client, migrations=earlier)
+        families = seed(client).totals.keys()
+        before = [client.query(question) for question in questions]
+        assert sum(map(bool, before)) == len(families) == 6
+        assert migrate(client)[0] == "0036_few_accounts_and_numbers"
+        assert [client.query(question) for question in questions] == before
+        for family in families:
+            types = "SELECT toTypeName(account), toTypeName(number) FROM {} LIMIT 1"
+            text = "LowCardinality(String)"
+            assert client.query(types.format(FAMILIES[family].table)) == [(text, text)]
+        client.command(f"DROP DATABASE {empty_name} SYNC")
 
 
 def _later(sql: str) -> Migration:

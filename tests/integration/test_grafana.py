@@ -30,7 +30,7 @@ from tests.support.grafana import (
     panel_queries,
     variable_queries,
 )
-from tests.support.grafana_reader import FORBIDDEN, as_reader
+from tests.support.grafana_reader import FORBIDDEN, as_reader, open_as_reader, reader_settings
 from tests.support.grafana_rows import EUR, NUMBERS, QUOTED, TODAY, USD, Seed, seed
 from tests.support.grafana_truth import COLUMNS, EXPECTED
 from tests.support.grafana_truth_sums import chosen_rows, is_chosen
@@ -64,12 +64,14 @@ def _name(asked: Asked) -> str:
 
 @pytest.fixture(scope="module")
 def engine(embedded_directory: Path) -> Iterator[tuple[ClickHouse, Seed]]:
-    """Return a seeded database that the tests only read."""
-    client = open_client(f"chdb://{embedded_directory}", database="grafana")
-    with closing(client):
-        migrate(client)
-        yield client, seed(client)
-        client.command("DROP DATABASE grafana SYNC")
+    """Return a seeded database, and a client that reads it as Grafana does."""
+    address = f"chdb://{embedded_directory}"
+    with closing(open_client(address, database="grafana")) as writing:
+        migrate(writing)
+        seeded = seed(writing)
+        with closing(open_as_reader(address, "grafana")) as reading:
+            yield reading, seeded
+        writing.command("DROP DATABASE grafana SYNC")
 
 
 @pytest.fixture
@@ -80,6 +82,14 @@ def own_engine(embedded_directory: Path) -> Iterator[ClickHouse]:
         migrate(client)
         yield client
         client.command("DROP DATABASE grafana_empty SYNC")
+
+
+def test_numbers_are_read_under_the_readers_settings(engine: tuple[ClickHouse, Seed]) -> None:
+    """What Grafana reads with is what the tests here read with; one of the settings decides what ``FINAL`` looks at."""
+    wanted = reader_settings()
+    assert {"readonly", "max_memory_usage", "do_not_merge_across_partitions_select_final"} <= wanted.keys()
+    for name, value in wanted.items():
+        assert engine[0].query(f"SELECT toFloat64(getSetting('{name}'))") == [(float(value),)]
 
 
 @pytest.mark.parametrize("name", CHOICES)

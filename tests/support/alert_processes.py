@@ -22,7 +22,7 @@ import httpx
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import BETWEEN_FILES, Deployment
 from tests.support.kafka_process import free_ports
 from tests.support.prometheus_tools import tool
 
@@ -122,10 +122,11 @@ def _write_prometheus(deployment: Deployment, directory: Path, target: str, aler
     """Write rules and configuration: everything within seconds, and only what there is to scrape."""
     rules = re.sub(r"^( +(?:for|interval):) \w+$", r"\1 1s", deployment.rules_text, flags=re.MULTILINE)
     assert rules.count("for: 1s") > 20
-    (directory / "rules.yml").write_text(rules, encoding="utf-8")
+    for number, text in enumerate(rules.split(BETWEEN_FILES)):
+        (directory / f"rules-{number}.yml").write_text(text, encoding="utf-8")
     settings = yaml.safe_load(deployment.prometheus_text)
     settings["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    settings["rule_files"] = [str(directory / "rules.yml")]
+    settings["rule_files"] = [str(directory / "rules-*.yml")]
     settings["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
     settings["scrape_configs"] = [job for job in settings["scrape_configs"] if job["job_name"] == JOB]
     settings["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]

@@ -24,6 +24,8 @@ from runtime.settings import Role, Settings, SettingsError, check_roles, load_se
 
 Service = dict[str, Any]
 OUR_IMAGE = "convometer:0.1.0"
+BETWEEN_FILES = "\n---\n"
+"""Stands between the texts of several files."""
 SETTINGS_DIRECTORY = "/etc/convometer"
 EXAMPLES = {
     "CONVOMETER_GATEWAY__APP_SECRETS": "a-first-secret,a-second-secret",
@@ -52,11 +54,15 @@ class Deployment:
     example_text: str
     prometheus_text: str
     rules_text: str
+    """All files of rules, as YAML documents one after the other; so are their tests."""
     rules_test_text: str
     dashboard_text: str
     """The dashboard over Prometheus; those over ClickHouse are tried in tests/integration/test_grafana.py."""
     source_text: str
+    provider_text: str
     reader_text: str
+    clickhouse_text: str
+    """The server's settings that the reader's need."""
     runbook_text: str
     alertmanager_text: str
 
@@ -67,11 +73,13 @@ class Deployment:
             "docker-compose.yml",
             ".env.example",
             "deploy/prometheus/prometheus.yml",
-            "deploy/prometheus/rules/convometer.yml",
+            "deploy/prometheus/rules/*[!t].yml",
             "deploy/prometheus/rules/*_test.yml",
             "deploy/grafana/dashboards/pipeline-health.json",
             "deploy/grafana/provisioning/datasources/clickhouse.yml",
+            "deploy/grafana/provisioning/dashboards/convometer.yml",
             "deploy/clickhouse/users.d/grafana_reader.xml",
+            "deploy/clickhouse/config.d/convometer.xml",
             "docs/guides/operations.md",
             "deploy/alertmanager/alertmanager.yml",
         )
@@ -116,8 +124,8 @@ class Deployment:
     @property
     def rules(self) -> list[dict[str, Any]]:
         """Return all rules: those with an ``alert``, and those with a ``record``."""
-        groups = yaml.safe_load(self.rules_text)["groups"]
-        return [rule for group in groups for rule in group["rules"]]
+        files = yaml.safe_load_all(self.rules_text)
+        return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
     @property
     def alerts(self) -> dict[str, str]:
@@ -126,7 +134,7 @@ class Deployment:
 
 
 def _text_of(files: list[Path]) -> str:
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+    return BETWEEN_FILES.join(file.read_text(encoding="utf-8") for file in files)
 
 
 Check = Callable[[Deployment], list[str]]

@@ -1,8 +1,9 @@
 """The ClickHouse user that Grafana reads with, as ``deploy/clickhouse`` sets it up, on the embedded engine.
 
-The engine knows no log-in: every statement is run by the user ``default``. So a process of its own opens seeded data
-with the reader's grants and settings given to that name. Two things stay untried: the password, and the exception for
-``max_execution_time``, which this engine cannot switch on. Run as ``python -m tests.support.grafana_reader DIRECTORY``.
+The engine knows no log-in: every statement is run by the user ``default``. Numbers are read by a client with the
+reader's settings (``open_as_reader``). For its grants a process of its own opens seeded data with both given to that
+name. Two things stay untried: the password, and the exception for ``max_execution_time``, which this engine cannot
+switch on. Run as ``python -m tests.support.grafana_reader DIRECTORY``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import chdb
 
-from sinks.clickhouse.client import open_client
+from sinks.clickhouse.client import ClickHouse, open_client
 from sinks.clickhouse.migrations import migrate
 from tests.support.grafana_rows import seed
 
@@ -34,6 +36,21 @@ FORBIDDEN = (
     "SELECT * FROM file('/etc/passwd', LineAsString)",
 )
 """What the reader may not do."""
+
+
+def reader_settings() -> dict[str, str]:
+    """Return the settings of the reader's profile by name; constraints are none."""
+    (profile,) = ElementTree.parse(USERS).findall("profiles/grafana_reader")
+    return {each.tag: each.text for each in profile if each.tag != "constraints" and each.text}
+
+
+def open_as_reader(address: str, database: str | None = None) -> ClickHouse:
+    """Open a client of the embedded engine under the settings that Grafana reads with: it can change nothing."""
+    client = open_client(address, database=database)
+    # `readonly` comes last, as nothing can be set after it.
+    for name, value in sorted(reader_settings().items()):
+        client._client.set_client_setting(name, value)
+    return client
 
 
 class Found(NamedTuple):

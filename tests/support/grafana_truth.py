@@ -17,6 +17,7 @@ from tests.support.grafana_truth_sums import Expected, Rows, chosen_rows, place_
 from tests.support.grafana_users_truth import MAU, PACKAGE_COLUMNS
 
 STEPS = ("total", "sent", "delivered", "read", "not_delivered")
+_KINDS_OF_CONVERSATIONS = ("total", "free", "charged")
 
 
 def total(family: Family, *measures: str) -> Expected:
@@ -33,18 +34,17 @@ def by(family: Family, keys: Callable[[Row], tuple[Any, ...]], *measures: str) -
     return lambda seed, choice: summed(chosen_rows(seed, family, choice), keys, *measures)
 
 
-def _traffic_of(keys: Callable[[Row], tuple[Any, ...]]) -> Expected:
+def _messages_by(keys: Callable[[Row], tuple[Any, ...]]) -> Expected:
     def expected(seed: Seed, choice: Choice) -> Rows:
         rows: list[Row] = []
         for family, names in (
             (Family.MESSAGES, {"total": "outgoing", "delivered": "delivered"}),
             (Family.INCOMING, {"count": "incoming"}),
-            (Family.CONVERSATIONS, {"total": "conversations"}),
         ):
             for row in chosen_rows(seed, family, choice):
                 place = {name: row[name] for name in ("account", "number", "country")}
                 rows.append(place | {shown: row[name] for name, shown in names.items()})
-        return summed(rows, keys, "outgoing", "delivered", "incoming", "conversations")
+        return summed(rows, keys, "outgoing", "delivered", "incoming")
 
     return expected
 
@@ -105,13 +105,15 @@ USAGE: dict[str, Expected] = {
     "Outgoing messages": total(Family.MESSAGES, "total"),
     "Delivered messages": total(Family.MESSAGES, "delivered"),
     "Incoming messages": total(Family.INCOMING, "count"),
-    "Conversations": total(Family.CONVERSATIONS, "total", "free", "charged"),
+    "Conversations": total(Family.CONVERSATIONS, *_KINDS_OF_CONVERSATIONS),
     "Delivered messages by category": by(
         Family.MESSAGES, lambda row: (row["day"], _category(row)), "delivered"
     ),
     "Conversations by type": by(Family.CONVERSATIONS, lambda row: (row["day"], row["type"]), "total"),
-    "By account and number": _traffic_of(place_of),
-    "By country": _traffic_of(_country),
+    "Messages by account and number": _messages_by(place_of),
+    "Messages by country": _messages_by(_country),
+    "Conversations by account and number": by(Family.CONVERSATIONS, place_of, *_KINDS_OF_CONVERSATIONS),
+    "Conversations by country": by(Family.CONVERSATIONS, _country, *_KINDS_OF_CONVERSATIONS),
 }
 
 
@@ -201,18 +203,21 @@ EXPECTED: dict[str, dict[str, Expected]] = {
 
 _STEPS = "outgoing sent delivered read not_delivered"
 _SHARES = "delivered_share read_share"
-_TRAFFIC = "outgoing delivered incoming conversations"
+_MESSAGES = "outgoing delivered incoming"
+_CONVERSATIONS = "conversations free charged"
 _VALUES = "currency delivered free value provider_value without_rate"
 COLUMNS: dict[str, dict[str, str]] = {
     "usage-and-cost": {
         "Outgoing messages": "outgoing",
         "Delivered messages": "delivered",
         "Incoming messages": "incoming",
-        "Conversations": "conversations free charged",
+        "Conversations": _CONVERSATIONS,
         "Delivered messages by category": "time kind delivered",
         "Conversations by type": "time kind conversations",
-        "By account and number": f"account number {_TRAFFIC}",
-        "By country": f"country {_TRAFFIC}",
+        "Messages by account and number": f"account number {_MESSAGES}",
+        "Messages by country": f"country {_MESSAGES}",
+        "Conversations by account and number": f"account number {_CONVERSATIONS}",
+        "Conversations by country": f"country {_CONVERSATIONS}",
         "Value by currency": _VALUES,
         "Value at list rates by day": "time kind value",
         "Value by account and number": f"account number {_VALUES}",

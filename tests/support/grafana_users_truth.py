@@ -106,7 +106,7 @@ def _growth_of_numbers(seed: Seed, choice: Choice) -> Rows:
     days = Counter[tuple[str, str, date]]()
     for row in users(seed, first, last):
         is_shown = is_chosen(choice, "account", row["account"]) and is_chosen(choice, "number", row["number"])
-        if row["number"] and not row["country"] and is_shown:
+        if row["number"] and not row["country"] and row["rule"] == "any" and is_shown:
             days[row["account"], row["number"], row["day"]] += row["mau_any"]
     result: Rows = []
     for account, number, day in days:

@@ -14,35 +14,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.alerting import (
-    ALERT_CHECKS,
-    check_alerts,
-    check_routes,
-    check_runbook_links,
-)
+from tests.support.alerting import ALERT_CHECKS
 from tests.support.deployment import (
     CHECKS,
     EXAMPLES,
     Check,
     Deployment,
-    check_commands,
-    check_files,
-    check_images,
-    check_lives,
-    check_metrics,
-    check_order,
-    check_runbook,
-    check_settings,
-    check_targets,
-    check_variables,
     dashboard_expressions,
     known_metrics,
     settings_of,
 )
-from tests.support.deployment_grafana import check_grafana
+from tests.support.deployment_grafana import GRAFANA_CHECKS
 from tests.support.image import Image, build_wheel, check_image, package_files
 from tests.support.prometheus_tools import knows_url_file, run_tool, tool
+from tests.unit.compose_faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENT = Deployment.of(ROOT)
@@ -58,108 +45,10 @@ def _own_hangup() -> Iterator[None]:
     signal.signal(signal.SIGHUP, handler)
 
 
-@pytest.mark.parametrize("check", [*CHECKS, *ALERT_CHECKS, check_grafana])
+@pytest.mark.parametrize("check", [*CHECKS, *ALERT_CHECKS, *GRAFANA_CHECKS])
 def test_the_files_agree(check: Check) -> None:
     """What the check says holds for the files as they are."""
     assert check(DEPLOYMENT) == []
-
-
-FAULTS: tuple[tuple[Check, str, str, str, str], ...] = (
-    (check_variables, "compose_text", "${GATEWAY_PORT:-8080}", "${GATE_PORT:-8080}", "GATE_PORT is used"),
-    (check_variables, "example_text", "GRAFANA_PORT=3000", "GRAFANA_PORT=3001", "'3001' in .env.example"),
-    (
-        check_variables,
-        "compose_text",
-        "${GRAFANA_ADMIN_PASSWORD:?of",
-        "${GRAFANA_ADMIN_PASSWORD:-of",
-        "of the",
-    ),
-    (check_files, "compose_text", "./deploy/alertmanager", "./deploy/alerts", "no ./deploy/alerts"),
-    (check_files, "compose_text", "worker-2-data:/var", "worker-1-data:/var", "two users"),
-    (check_images, "compose_text", "apache/kafka:4.3.1", "apache/kafka:latest", "kafka:latest is not pinned"),
-    (check_images, "compose_text", "grafana/grafana:13.2.3", "grafana/grafana:13.2", "is not pinned"),
-    (check_lives, "compose_text", "mem_limit: 2g", "cpus: 2", "kafka has no mem_limit"),
-    (check_lives, "compose_text", 'restart: "no"', "restart: always", "migrate has no healthcheck"),
-    (check_order, "compose_text", "service_healthy", "service_well", "service_well, which never comes"),
-    (
-        check_order,
-        "compose_text",
-        "    migrate:\n      condition",
-        "    moved:\n      condition",
-        "for moved",
-    ),
-    (check_settings, "compose_text", "CONVOMETER_GATEWAY__HOST", "CONVOMETER_GATEWAY__HOSTS", "unknown key"),
-    (check_settings, "compose_text", 'WORKER__PORT: "8081"', 'WORKER__PORT: "8082"', "asked at ['8081']"),
-    (check_settings, "compose_text", "GATEWAY__HOST: 0.0.0.0", "GATEWAY__HOST: 127.0.0.1", "listens on 127"),
-    (check_settings, "example_text", "kafka://kafka:9092", "embedded://log", "expected kafka://HOST:PORT"),
-    (check_settings, "compose_text", "INSTANCE_ID: worker-2", "INSTANCE_ID: worker-1", "one instance id"),
-    (check_settings, "example_text", "CONVOMETER_PARTITIONS=12", "CONVOMETER_PARTITIONS=many", "PARTITIONS"),
-    (check_commands, "compose_text", "command: [gateway]", "command: [gate]", "No such command"),
-    (check_commands, "compose_text", "command: [worker]", "command: [worker, --now]", "No such option"),
-    (check_targets, "prometheus_text", '"worker-2:8081"', '"worker-3:8081"', "nobody scrapes worker-2:8081"),
-    (check_targets, "prometheus_text", "gateway:8080", "gateway:8081", "gateway:8081, which there is not"),
-    (
-        check_metrics,
-        "rules_text",
-        "convometer_lag_seconds",
-        "convometer_lag_minutes",
-        "rules: there is no metric",
-    ),
-    (
-        check_metrics,
-        "dashboard_text",
-        "convometer_commits_total",
-        "convometer_commits",
-        "dashboard: there is",
-    ),
-    (
-        check_metrics,
-        "rules_test_text",
-        "convometer_late_total",
-        "convometer_late",
-        "tests of the rules: there",
-    ),
-    (
-        check_alerts,
-        "rules_text",
-        "alert: ConvometerLag\n",
-        "alert: ConvometerSlow\n",
-        "ConvometerSlow has no",
-    ),
-    (check_alerts, "rules_test_text", "ConvometerNoWebhooks", "", "ConvometerNoWebhooks is not tried"),
-    (check_runbook_links, "rules_text", "#convometerlag\n", "#convometerslow\n", "its runbook_url is"),
-    (check_runbook_links, "runbook_text", "### ConvometerLag\n", "### Lag\n", "the runbook has no"),
-    (check_routes, "alertmanager_text", '"ConvometerLag"', '"ConvometerSlow"', "is called ConvometerSlow"),
-    (check_routes, "alertmanager_text", "ConvometerPackage.+", "ConvometerPack", "is called ConvometerPack"),
-    (
-        check_metrics,
-        "rules_text",
-        "account:convometer_account_events:increase1h > 0",
-        "account:convometer_account_events:increase2h > 0",
-        "increase2h",
-    ),
-    (check_runbook, "runbook_text", "dlq list", "dlq look", "No such command"),
-    (
-        check_grafana,
-        "source_text",
-        "username: grafana_reader",
-        "username: default",
-        "Grafana reads as default",
-    ),
-    (check_grafana, "source_text", "Database: convometer", "Database: other", "convometer is written"),
-    (check_grafana, "source_text", "host: clickhouse", "host: localhost", "no service localhost"),
-    (check_grafana, "reader_text", "GRANT SELECT ON convometer.*", "GRANT ALL ON *.*", "the reader may"),
-    (check_grafana, "reader_text", "<readonly>1<", "<readonly>0<", "is not read-only"),
-    (check_grafana, "reader_text", "from_env=", "from_file=", "does not know the reader's password"),
-    (check_grafana, "compose_text", "datasource@4.20.0", "datasource", "is not one version"),
-    (
-        check_grafana,
-        "compose_text",
-        "users.d/grafana_reader.xml:/etc",
-        "users.d:/etc",
-        "not told of the reader",
-    ),
-)
 
 
 @pytest.mark.parametrize(("check", "file", "good", "bad", "fault"), FAULTS)
@@ -206,6 +95,12 @@ def test_workers_keep_their_state_in_a_volume() -> None:
     (directory,) = re.findall(r"CONVOMETER_DATA=(\S+)", IMAGE.dockerfile_text)
     for name in ("worker-1", "worker-2"):
         assert f"{name}-data:{directory}" in DEPLOYMENT.services[name]["volumes"]
+
+
+def test_the_changelog_counts_the_alerts() -> None:
+    """Whoever reads it is told of as many as there are."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"Prometheus with (\d+) alerts", text) == [str(len(DEPLOYMENT.alerts))]
 
 
 def test_three_brokers_are_a_matter_of_variables() -> None:
@@ -268,9 +163,12 @@ def test_prometheus_takes_its_files() -> None:
     promtool = tool("promtool")
     rules = DEPLOY / "prometheus" / "rules"
     run_tool(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
-    run_tool(promtool, "check", "rules", str(rules / "convometer.yml"))
-    tests = sorted(map(str, rules.glob("*_test.yml")))
-    assert len(tests) == 4
+    files = sorted(path.name for path in rules.glob("*.yml"))
+    tests = [str(rules / name) for name in files if name.endswith("_test.yml")]
+    named = [f"rules/{name}" for name in files if not name.endswith("_test.yml")]
+    assert sorted(yaml.safe_load(DEPLOYMENT.prometheus_text)["rule_files"]) == named
+    run_tool(promtool, "check", "rules", *(str(rules.parent / name) for name in named))
+    assert len(tests) == len(named) == 4
     run_tool(promtool, "test", "rules", *tests)
 
 
@@ -311,6 +209,7 @@ def test_alertmanager_takes_its_file(tmp_path: Path) -> None:
         ("ConvometerPackageForecast", "warning", '{alertname=~"ConvometerPackage.+"}'),
         ("ConvometerDown", "critical", '{severity="critical"}'),
         ("ConvometerAccountSilent", "warning", "default-route"),
+        ("ConvometerAccountsLeftOut", "warning", "default-route"),
     ],
 )
 def test_alerts_take_their_routes(tmp_path: Path, alert: str, severity: str, route: str) -> None:

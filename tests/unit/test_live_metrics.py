@@ -14,7 +14,7 @@ from runtime.clock import ManualClock
 from runtime.largest_of_late import LargestOfLate
 from runtime.metrics import Metrics
 from runtime.setting_tables import MetricsSettings
-from schemas.events import Event, Parsed, Refusal
+from schemas.events import KINDS, Event, Parsed, Refusal
 from streams.worker import Worker
 from tests.unit.gateway_fakes import NOW_MS, event
 
@@ -55,6 +55,14 @@ def test_events_are_counted_by_account() -> None:
     assert (showing.taken("9001"), showing.taken("9002")) == (3, 1)
     accepted = {"kind": "sent", "outcome": "accepted"}
     assert showing.registry.get_sample_value("convometer_events_total", accepted) == 4
+
+
+def test_what_is_accepted_begins_at_zero() -> None:
+    """For every kind, so that a process that takes nothing since its start says so."""
+    value = Showing().registry.get_sample_value
+    kinds = {kind: value("convometer_events_total", {"kind": kind, "outcome": "accepted"}) for kind in KINDS}
+    assert kinds == dict.fromkeys(KINDS, 0)
+    assert value("convometer_events_total", {"kind": "other", "outcome": "accepted"}) is None
 
 
 def test_accounts_are_bounded() -> None:
