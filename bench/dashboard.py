@@ -36,6 +36,7 @@ from cli.serving import address_of, listen, serving
 from dashboard.access.permissions import Permission
 from dashboard.access.users import User, Users, new_token
 from runtime.clock import SystemClock
+from runtime.memory import settle
 from runtime.settings import Settings
 from runtime.settings_in_force import SettingsInForce
 from schemas.user_windows import UserWindows, WindowsAsked
@@ -152,6 +153,7 @@ async def _client(
         ) as client,
     ):
         await client.get("/overview?account=1")
+        settle()  # as `run` and `dashboard` do once they serve
         yield client
 
 
