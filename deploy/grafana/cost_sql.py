@@ -53,15 +53,15 @@ GROUP BY account"""
 
 _CHANGES: Final = f"""\
 (
-    SELECT arraySort(groupUniqArray(change))
+    SELECT arraySort(arrayDistinct(arrayFilter(
+        change -> change > {FIRST_DAY} AND change <= {LAST_DAY},
+        arrayConcat(groupUniqArray(change), arrayMap(each -> each.1, regimes), arrayMap(each -> each.2, cards))
+    )))
     FROM
     (
-        SELECT effective AS change FROM price_regimes WHERE digest = loaded
-        UNION ALL SELECT effective FROM rates WHERE digest = loaded
-        UNION ALL SELECT effective FROM markets WHERE digest = loaded
+        SELECT effective AS change FROM markets WHERE digest = loaded
         UNION ALL SELECT arrayJoin([effective, assumeNotNull(until) + 1]) FROM plans WHERE digest = loaded
     )
-    WHERE change > {FIRST_DAY} AND change <= {LAST_DAY}
 ) AS changes"""
 _FIRST_AT_SAME_PRICES: Final = f"""\
 if(
