@@ -19,6 +19,8 @@ from schemas.rows import CounterKey, Family
 from schemas.thresholds import shares
 
 _ACTIVE, _DELIVERIES, _CONVERSATIONS = Family.ACTIVE_USERS, Family.DELIVERIES, Family.CONVERSATIONS
+COUNTING_FAMILIES = frozenset({_ACTIVE, _DELIVERIES, _CONVERSATIONS})
+"""Rows of other families count towards no limit."""
 _NOTHING: tuple[tuple[str, MonthTotals], ...] = ()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 
-from metering.alert_limits import totals_of
+from metering.alert_limits import COUNTING_FAMILIES, totals_of
 from schemas.alert_codec import encode_count
 from schemas.alerts import MonthCount, MonthTotals
 from schemas.codec import partition_of
@@ -48,6 +48,8 @@ class MonthCounter:
         """
         changed: set[Scope] = set()
         for key, old in before.items():
+            if key[0] not in COUNTING_FAMILIES:
+                continue
             account, day = str(key[2]), int(key[1])
             new = counters.values(key)
             added = totals_of(key, tuple(b - a for a, b in zip(old, new, strict=True)))
