@@ -5,7 +5,6 @@ Owns names, defaults and limits. Does not own what they are used for.
 
 from __future__ import annotations
 
-from base64 import b64decode
 from decimal import Decimal
 from ipaddress import ip_network
 from typing import Annotated
@@ -17,8 +16,8 @@ from runtime.dashboard_tables import Words
 from runtime.setting_tables import Secrets, Table, split_list
 from schemas.mail_addresses import checked_address
 from schemas.thresholds import DEFAULT_THRESHOLDS, read_thresholds
+from schemas.webhook_secrets import SECRET_PREFIX, key_of
 
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 _KEY_BYTES_MIN = 8
 
 
@@ -44,12 +43,11 @@ def _is_web_address(text: str) -> bool:
 
 def _is_key(secret: str) -> bool:
     """Tell whether a secret can be signed by: after its beginning stands base64 of enough bytes, if it has that."""
-    if not secret.startswith(_SECRET_PREFIX):
-        return True
     try:
-        return len(b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)) >= _KEY_BYTES_MIN
+        key = key_of(secret)
     except ValueError:
         return False
+    return not secret.startswith(SECRET_PREFIX) or len(key) >= _KEY_BYTES_MIN
 
 
 class AlertWebhook(Table):

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-LimitName = Literal["mau_package", "free_service", "conversation_budget"]
+from schemas.alerts import LimitName
+
 Bound = Literal["low", "expected", "high"]
 """The forecast's middle, and the ends of its range."""
 
-LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 _LABELS = ("account", "number", "limit_name")
 
 

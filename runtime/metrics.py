@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from runtime.clock import Clock, SystemClock
 from runtime.largest_of_late import LargestOfLate
-from runtime.limit_metrics import LIMIT_NAMES, LimitCollector, LimitName, ShownLimit
+from runtime.limit_metrics import LimitCollector, ShownLimit
 from runtime.setting_tables import MetricsSettings
+from schemas.alerts import LIMIT_NAMES, LimitName, NoticeKind
 from schemas.events import KINDS, REFUSAL_REASONS, Event
 from schemas.limits import FUTURE_TOLERANCE_SECONDS
 
@@ -29,8 +30,6 @@ EVENT_OUTCOMES: tuple[str, ...] = ("accepted", "counted", "duplicate", "late", "
 RELOAD_OUTCOMES: tuple[str, ...] = ("applied", "unchanged", "refused", "failed")
 """``refused``: the settings are faulty. ``failed``: they could not be read again by a fault of ours."""
 
-NoticeKind = Literal["crossed", "recovered"]
-"""A limit's threshold was crossed; what was used fell below it again, or a new month began."""
 Channel = Literal["webhook", "email"]
 DeliveryOutcome = Literal["delivered", "failed", "gave_up"]
 """``failed``: it will be tried again. ``gave_up``: it will not."""

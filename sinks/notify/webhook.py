@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -26,11 +25,11 @@ import msgspec
 import orjson
 
 from schemas.alerts import Notice
+from schemas.webhook_secrets import key_of
 from sinks.notify.channel import DeliveryFailed
 from sinks.notify.guard import AddressGuard, GuardedBackend, Resolve, resolve, trust
 from sinks.notify.texts import subject_of
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
 _ANSWER_BYTES_MAX: Final = 4096
 _SAID_BYTES_MAX: Final = 200
 _SECRET_CHARACTERS_MIN: Final = 6
@@ -132,20 +131,6 @@ def signature(secrets: Sequence[str], notice_id: str, seconds: int, body: bytes)
     signed = f"{notice_id}.{seconds}.".encode() + body
     digests = (hmac.digest(key_of(secret), signed, hashlib.sha256) for secret in secrets)
     return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
-
-
-def key_of(secret: str) -> bytes:
-    """Return the key of a secret: what follows ``whsec_`` is base64, any other text is its own UTF-8.
-
-    Raises:
-        ValueError: it begins with ``whsec_`` and is not base64.
-    """
-    if not secret.startswith(SECRET_PREFIX):
-        return secret.encode()
-    try:
-        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error as error:
-        raise ValueError("base64 after whsec_") from error
 
 
 async def _judge(response: httpcore.Response, url: str, now_seconds: int) -> None:

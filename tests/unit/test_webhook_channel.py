@@ -15,10 +15,11 @@ from ipaddress import ip_address
 
 import pytest
 
+from schemas.webhook_secrets import key_of
 from sinks.notify.channel import DeliveryFailed
 from sinks.notify.guard import Address, AddressGuard, AddressRefused
 from sinks.notify.texts import subject_of, text_of
-from sinks.notify.webhook import WebhookChannel, WebhookTarget, body_of, key_of
+from sinks.notify.webhook import WebhookChannel, WebhookTarget, body_of
 from tests.support.alerts import notice_of
 
 NOW = 1_795_000_000
