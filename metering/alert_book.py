@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from fractions import Fraction
-from typing import Final
 
 import msgspec
 
 from metering.alert_limits import added, limits_now
 from metering.alerts import Crossing, LimitNow, LimitState, judge
-from metering.calendar import last_day_of
+from metering.calendar import final_from, first_of
 from metering.charges import PriceData
+from metering.limits import percent_of
 from schemas.alerts import Cause, LimitName, MonthCount, MonthTotals, Notice, notice_id
 from schemas.thresholds import DEFAULT_THRESHOLDS
 
-FINAL_AFTER_DAYS: Final = 7
-"""A month is final this long after its end (metering.md §8)."""
 MonthScope = tuple[str, str, str]
 """``(account, number, "YYYY-MM")``; number "" = the whole account."""
 
@@ -128,16 +126,6 @@ class AlertBook:
         return notices
 
 
-def first_of(month: str) -> date:
-    """Return the 1st of a month "YYYY-MM"."""
-    return date.fromisoformat(f"{month}-01")
-
-
-def is_final(month: str, today: date) -> bool:
-    """Tell whether a month can only be changed by what comes very late."""
-    return today > last_day_of(first_of(month)) + timedelta(days=FINAL_AFTER_DAYS)
-
-
 def _notices(
     scope: MonthScope,
     limit: LimitNow,
@@ -147,6 +135,7 @@ def _notices(
     received_until_ms: int,
 ) -> list[Notice]:
     account, number, month = scope
+    percent = percent_of(limit.used, limit.limit)
     return [
         Notice(
             id=notice_id(account, number, month, limit.name, crossing.threshold, crossing.n),
@@ -162,19 +151,11 @@ def _notices(
             n=crossing.n,
             limit=limit.limit,
             used=limit.used,
-            used_percent=percent_of(limit.used, limit.limit),
+            used_percent="" if percent is None else str(percent),
             cause=cause,
             received_until_ms=received_until_ms,
             noticed_at_ms=moment.now_ms,
-            is_past=is_final(month, moment.today),
+            is_past=moment.today >= final_from(first_of(month)),
         )
         for crossing in crossings
     ]
-
-
-def percent_of(used: int, limit: int) -> str:
-    """Return a share in percent with one decimal, rounded half-up; empty = of nothing."""
-    if limit <= 0:
-        return ""
-    tenths = (2000 * used + limit) // (2 * limit)
-    return f"{tenths // 10}.{tenths % 10}"

@@ -15,8 +15,6 @@ import msgspec
 
 from schemas.alerts import Level, LimitName, NoticeKind
 
-EXHAUSTED_PERCENT = 100
-
 
 @dataclass(frozen=True, slots=True)
 class LimitNow:

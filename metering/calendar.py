@@ -13,6 +13,8 @@ from functools import lru_cache
 from schemas.time_zones import ZoneInfo
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+LATENESS_DAYS = 7
+"""Webhooks are repeated for so long; later nothing but a backfill changes a month (facts: the provider's own words)."""
 HOUR_SECONDS = 3600
 _OFFSET_STEP_SECONDS = 6 * HOUR_SECONDS
 """No zone has changed its offset twice within so short a time, nor will any that people live by."""
@@ -25,13 +27,23 @@ ZoneRules = tuple[tuple[str, str], ...]
 @lru_cache(maxsize=1 << 14)
 def month_of_day(day: int) -> int:
     """Return the month (``year * 12 + month - 1``) of a day."""
-    local = date.fromordinal(day + EPOCH_ORDINAL)
+    local = date_of(day)
     return local.year * 12 + local.month - 1
 
 
 def day_number(local: date) -> int:
     """Return the days from 1970-01-01 to a date."""
     return local.toordinal() - EPOCH_ORDINAL
+
+
+def date_of(day: int) -> date:
+    """Return the date of a day."""
+    return date.fromordinal(day + EPOCH_ORDINAL)
+
+
+def first_of(month: str) -> date:
+    """Return the 1st of a month "YYYY-MM"."""
+    return date.fromisoformat(f"{month}-01")
 
 
 def month_after(first: date) -> date:
@@ -47,6 +59,11 @@ def month_before(first: date) -> date:
 def last_day_of(first: date) -> date:
     """Return the last day of a month from its 1st."""
     return month_after(first) - timedelta(days=1)
+
+
+def final_from(first: date) -> date:
+    """Return the day from which on a month, given by its 1st, can only be changed by what comes very late (§8)."""
+    return month_after(first) + timedelta(days=LATENESS_DAYS)
 
 
 def days_of(first: date) -> list[date]:

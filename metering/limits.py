@@ -213,7 +213,7 @@ def _use(
         limit=limit,
         used=state.used,
         left=state.left,
-        used_percent=_percent(state.used, limit),
+        used_percent=percent_of(state.used, limit),
         projected=state.projected,
         exhausted_on=_day_text(state.exhausted_on),
         method=state.method,
@@ -228,7 +228,8 @@ def _day_text(day: date | None) -> str | None:
     return day.isoformat() if day else None
 
 
-def _percent(used: int, limit: int) -> Decimal | None:
+def percent_of(used: int, limit: int) -> Decimal | None:
+    """Return a share in percent with one decimal, rounded half-up; None = of nothing."""
     if not limit:
         return None
     tenths = Fraction(used * 1000, limit) + Fraction(1, 2)

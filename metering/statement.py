@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
-from metering.calendar import last_day_of
+from metering.calendar import final_from, last_day_of
 from metering.charges import Charge, ConversationCount, PriceData
 from metering.conversation_section import conversation_amounts, conversation_lines
 from metering.licence import licence_line, package
@@ -24,8 +24,6 @@ from schemas.plans import Plan
 
 Row = TypeVar("Row", ConversationCount, OutgoingCount, IncomingCount)
 
-LATENESS_DAYS = 7
-"""Webhooks are repeated for so long; later nothing but a backfill changes a month (facts: the provider's own words)."""
 _UNPRICED = {
     "licence": "licenses",
     "amau": "users beyond the package",
@@ -59,7 +57,6 @@ def final_report(
         *_totals("provider", [(line.currency, line.amount, line.charged) for line in provider]),
     ]
     outgoing = _outgoing_lines(_of_number(month.outgoing, number))
-    final_from = last + timedelta(days=1 + LATENESS_DAYS)
     return FinalReport(
         month=f"{first:%Y-%m}",
         account=account,
@@ -68,8 +65,8 @@ def final_report(
         first_day=first,
         last_day=last,
         generated_at=circumstances.generated_at,
-        is_final=circumstances.today >= final_from,
-        final_from=final_from,
+        is_final=circumstances.today >= final_from(first),
+        final_from=final_from(first),
         licences=licences,
         mau=mau,
         conversations=conversations,

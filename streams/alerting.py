@@ -19,7 +19,7 @@ import orjson
 from metering.alert_book import AlertBook, Moment, MonthScope, MonthState, Terms
 from metering.alerts import LimitNow
 from schemas.alert_codec import count_key, decode_count, encode_notice
-from schemas.alerts import CountKey, MonthCount, Notice
+from schemas.alerts import Cause, CountKey, MonthCount, Notice
 from schemas.codec import UnreadableRecord
 from schemas.events import Refusal
 from schemas.topics import ALERTS_CHANGELOG, MAU_ALERTS, MAU_COUNTS
@@ -105,11 +105,8 @@ class AlertTask(OrderedTask):
         return self._position
 
     def _restore(self, record: Record) -> None:
-        scope = _decode_scope(record.key or b"")
-        if record.value is None:
-            self.book.months.pop(scope, None)
-        else:
-            self.book.months[scope] = _decode_state(record.value)
+        assert record.value is not None, "what is known of a month is never removed"
+        self.book.months[_decode_scope(record.key or b"")] = _decode_state(record.value)
 
     def _next_offset(self) -> int:
         return self._position
@@ -189,10 +186,10 @@ class _Work:
             self.changed.add(scope)
             self.judge(scope, terms, "count")
 
-    def judge(self, scope: MonthScope, terms: Terms, cause: str) -> None:
+    def judge(self, scope: MonthScope, terms: Terms, cause: Cause) -> None:
         """Judge a month and keep the notices that follow."""
         moment = Moment(self._ports.now_ms(), self._ports.today_of(scope[0]))
-        notices = self._book.notices(scope, terms, "plan" if cause == "plan" else "count", moment)
+        notices = self._book.notices(scope, terms, cause, moment)
         if notices:
             self.changed.add(scope)
             self.notices += notices
@@ -202,7 +199,10 @@ class _Work:
         now_ms = self._ports.now_ms()
         appends = refusal_appends(self._refusals, now_ms, "alerts")
         if self.changed:
-            states = [Record(_key(scope), self._state(scope), now_ms) for scope in sorted(self.changed)]
+            states = [
+                Record(_key(scope), _encode_state(self._book.months[scope]), now_ms)
+                for scope in sorted(self.changed)
+            ]
             appends.append(Append(ALERTS_CHANGELOG, partition, states))
         if self._closed:
             keys = [
@@ -213,10 +213,6 @@ class _Work:
         if self.notices:
             appends.append(Append(MAU_ALERTS, 0, _records(self.notices, now_ms)))
         return appends
-
-    def _state(self, scope: MonthScope) -> bytes | None:
-        month = self._book.months.get(scope)
-        return None if month is None else _encode_state(month)
 
 
 def _records(notices: Sequence[Notice], now_ms: int) -> list[Record]:

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from metering.ladder_health import Heard, LadderWatch
@@ -92,7 +93,7 @@ class LadderWatcher:
             except Exception as fault:
                 self._begin_anew(partition, fault)
         while self._waiting:
-            rows = [self._waiting[place] for place in range(min(_ROWS_MAX, len(self._waiting)))]
+            rows = list(islice(self._waiting, _ROWS_MAX))
             try:
                 await in_thread(self._write, rows)
             except (ClickHouseAway, ClickHouseRefused) as error:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import lru_cache
 
+from metering.alert_book import MonthScope
 from metering.alert_limits import COUNTING_FAMILIES, totals_of
+from metering.calendar import date_of, day_number, first_of
 from schemas.alert_codec import encode_count
 from schemas.alerts import MonthCount, MonthTotals
 from schemas.codec import partition_of
@@ -20,9 +21,6 @@ from schemas.rows import CounterKey
 from streams.counters import Counters, account_rows_prefix, decode_key, decode_value, measure_count
 from streams.store import PartitionStore, Table
 
-_EPOCH = date(1970, 1, 1)
-Scope = tuple[str, str, str]
-"""``(account, number, "YYYY-MM")``; number "" = the whole account."""
 FloorOf = Callable[[str], int]
 _Months = dict[tuple[str, str], list[int]]
 """Totals of one account by ``(number, month)``."""
@@ -38,7 +36,7 @@ class MonthCounter:
 
     def take(
         self, before: Mapping[CounterKey, tuple[int, ...]], counters: Counters, floor_of: FloorOf
-    ) -> dict[Scope, MonthTotals]:
+    ) -> dict[MonthScope, MonthTotals]:
         """Take up changed rows and return the totals that changed with them.
 
         Args:
@@ -46,7 +44,7 @@ class MonthCounter:
             counters: has their values now.
             floor_of: gives of an account the day before which rows have left the store.
         """
-        changed: set[Scope] = set()
+        changed: set[MonthScope] = set()
         for key, old in before.items():
             if key[0] not in COUNTING_FAMILIES:
                 continue
@@ -60,12 +58,12 @@ class MonthCounter:
                     changed.add((account, number, month))
         return self._open(changed, floor_of)
 
-    def everything(self, accounts: Iterable[str], floor_of: FloorOf) -> dict[Scope, MonthTotals]:
+    def everything(self, accounts: Iterable[str], floor_of: FloorOf) -> dict[MonthScope, MonthTotals]:
         """Return all totals of accounts."""
         scopes = {(account, *place) for account in accounts for place in self._of(account)}
         return self._open(scopes, floor_of)
 
-    def close(self, account: str, dropped: Iterable[CounterKey]) -> set[Scope]:
+    def close(self, account: str, dropped: Iterable[CounterKey]) -> set[MonthScope]:
         """Forget an account whose rows leave the store and return the months that are closed by that."""
         self._accounts.pop(account, None)
         return {
@@ -74,7 +72,7 @@ class MonthCounter:
             for number, _ in totals_of(key, (0,) * measure_count(int(key[0])))
         }
 
-    def _open(self, scopes: Iterable[Scope], floor_of: FloorOf) -> dict[Scope, MonthTotals]:
+    def _open(self, scopes: Iterable[MonthScope], floor_of: FloorOf) -> dict[MonthScope, MonthTotals]:
         return {
             (account, number, month): MonthTotals(*self._of(account)[number, month])
             for account, number, month in sorted(scopes)
@@ -106,7 +104,7 @@ class Counted:
 
 
 def records_of(
-    months: Mapping[Scope, MonthTotals], closed: Iterable[Scope], counted: Counted
+    months: Mapping[MonthScope, MonthTotals], closed: Iterable[MonthScope], counted: Counted
 ) -> dict[int, list[tuple[bytes, bytes]]]:
     """Return records (key, value) for ``mau.counts``, by its partitions: totals, then months that are closed."""
     records: dict[int, list[tuple[bytes, bytes]]] = {}
@@ -137,10 +135,10 @@ def _add(months: _Months, number: str, month: str, totals: MonthTotals) -> None:
 @lru_cache(maxsize=4096)
 def month_of(day: int) -> str:
     """Return the month of a day (days since 1970-01-01)."""
-    return f"{_EPOCH + timedelta(days=day):%Y-%m}"
+    return f"{date_of(day):%Y-%m}"
 
 
 @lru_cache(maxsize=4096)
 def first_day_of(month: str) -> int:
     """Return the first day of a month, in days since 1970-01-01."""
-    return (date.fromisoformat(f"{month}-01") - _EPOCH).days
+    return day_number(first_of(month))

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 Outcome = Literal["delivered", "failed", "gave_up"]
 _LOOK_SECONDS = 1.0
 _LOOK_FOR_LOST_SECONDS = 3600.0
+_LOOK_AGAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,6 @@ class NotifyTask(OrderedTask):
         super().__init__(source, supervision)
         self.pending: dict[Key, Pending] = {}
         self._ports = ports
-        self._on_crash = supervision.on_crash
         self._writer: PartitionWriter | None = None
         self._commits = asyncio.Lock()
         self._position = 0
@@ -111,11 +111,7 @@ class NotifyTask(OrderedTask):
     def _begin_delivering(self) -> None:
         self._is_stopping = False
         self._deliverer = asyncio.create_task(self._deliver_all(), name="deliver-notices")
-        self._deliverer.add_done_callback(self._deliverer_ended)
-
-    def _deliverer_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            self._on_crash(failure)
+        self._deliverer.add_done_callback(self._ended)
 
     def _next_offset(self) -> int:
         return self._position
@@ -191,7 +187,7 @@ class NotifyTask(OrderedTask):
                         _log.info(
                             "whether notices are lacking is not known yet: %s: %s", channel.title, error
                         )
-                        wait_seconds = _LOOK_SECONDS * 30
+                        wait_seconds = _LOOK_AGAIN_SECONDS
             await asyncio.sleep(wait_seconds)
 
     async def _owe_again(self, name: str, channel: KeepingChannel) -> None:

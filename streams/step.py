@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from metering.alert_book import MonthScope
 from metering.calendar import ZoneRules
 from metering.ladder_health import Heard
 from metering.retention import Cut
@@ -17,7 +18,6 @@ from schemas.alerts import MonthTotals
 from schemas.events import Event, Refusal
 from schemas.parcels import Parcel
 from schemas.rows import CounterKey
-from streams.month_totals import Scope
 from streams.store import Table
 
 SourceRecord = tuple[int, bytes, int]
@@ -61,9 +61,9 @@ class Step:
     )
     rows: dict[CounterKey, tuple[int, ...]] = field(default_factory=dict)
     """Counter rows with their new absolute measures."""
-    months: dict[Scope, MonthTotals] = field(default_factory=dict)
+    months: dict[MonthScope, MonthTotals] = field(default_factory=dict)
     """Totals of months that changed, as absolute values."""
-    closed_months: set[Scope] = field(default_factory=set)
+    closed_months: set[MonthScope] = field(default_factory=set)
     """Months of which rows left the store with this step."""
     published: dict[int, list[tuple[bytes, bytes]]] = field(default_factory=dict)
     """Records for ``mau.counts``, by its partitions."""

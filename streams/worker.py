@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import faust
 from faust.types import TP
 
-from metering.calendar import Calendar
+from metering.calendar import Calendar, date_of
 from schemas.alerts import Notice
 from schemas.events import Event, Parsed
 from schemas.topics import EVENTS, MAU_ALERTS, MAU_COUNTS
@@ -235,8 +235,7 @@ class Worker:
         return AlertTask(source, ports, self._supervision)
 
     def _today_of(self, account: str) -> date:
-        day = Calendar(self.options.zones_of(account)).day(self._now_ms() // 1000)
-        return date(1970, 1, 1) + timedelta(days=day)
+        return date_of(Calendar(self.options.zones_of(account)).day(self._now_ms() // 1000))
 
     def _notify_task(self, source: Source) -> NotifyTask:
         observers, alerts = self._observers, self.options.alerts
