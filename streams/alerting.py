@@ -24,13 +24,13 @@ from schemas.codec import UnreadableRecord
 from schemas.events import Refusal
 from schemas.topics import ALERTS_CHANGELOG, MAU_ALERTS, MAU_COUNTS
 from sinks.notify.texts import LIMIT_WORDS
-from streams.log import PartitionWriter, SourcePosition, WorkerLog
+from streams.log import SourcePosition, WorkerLog
 from streams.normalize import refusal_appends
 from streams.processor import StateMismatch
 from streams.records import Append, Record
 from streams.source import Source
 from streams.step import SourceRecord
-from streams.task import OrderedTask, Supervision
+from streams.task import Supervision, WritingTask
 
 _log = logging.getLogger(__name__)
 _JUDGED_AT_ONCE = 200
@@ -55,7 +55,7 @@ class AlertPorts:
     """The crash tests' way in: called with the name of each step."""
 
 
-class AlertTask(OrderedTask):
+class AlertTask(WritingTask):
     """Judges the counts of one partition of ``mau.counts``."""
 
     def __init__(self, source: Source, ports: AlertPorts, supervision: Supervision) -> None:
@@ -63,8 +63,6 @@ class AlertTask(OrderedTask):
         super().__init__(source, supervision)
         self.book = AlertBook()
         self._ports = ports
-        self._writer: PartitionWriter | None = None
-        self._position = 0
         self._judged_by: Terms | None = None
         self._step_oldest_ms: int | None = None
 
@@ -108,9 +106,6 @@ class AlertTask(OrderedTask):
         assert record.value is not None, "what is known of a month is never removed"
         self.book.months[_decode_scope(record.key or b"")] = _decode_state(record.value)
 
-    def _next_offset(self) -> int:
-        return self._position
-
     async def _work(self, records: list[SourceRecord]) -> None:
         self._step_oldest_ms = records[0][2]
         work = _Work(self.book, self._ports)
@@ -142,21 +137,14 @@ class AlertTask(OrderedTask):
                     await asyncio.sleep(0)  # others live in this loop, a session with Kafka among them
 
     async def _commit(self, work: _Work, next_offset: int) -> None:
-        assert self._writer is not None, "the partition is not open"
         partition = self.source.partition
         self._ports.on_step("before-alert-commit")
-        await self._writer.commit(work.appends(partition), SourcePosition(MAU_COUNTS, partition, next_offset))
+        await self.writer.commit(work.appends(partition), SourcePosition(MAU_COUNTS, partition, next_offset))
         self._ports.on_step("after-alert-commit")
         self._position = next_offset
         for notice in work.notices:
             _log.info("%s", described(notice), extra={"account": notice.account, "notice": notice.id})
             self._ports.observe(notice)
-
-    async def _close(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            self._opened = False
-            await writer.close()
 
 
 class _Work:

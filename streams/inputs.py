@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.events import Parsed
-from streams.log import PartitionWriter, SourcePosition, WorkerLog
+from streams.log import SourcePosition, WorkerLog
 from streams.normalize import Reading, event_appends, refusal_appends
 from streams.processor import StateMismatch
 from streams.source import Source
 from streams.step import SourceRecord
-from streams.task import OrderedTask, Supervision
+from streams.task import Supervision, WritingTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,13 @@ class InputPorts:
     """Called after each commit with what was in it."""
 
 
-class InputTask(OrderedTask):
+class InputTask(WritingTask):
     """Moves one partition of an input topic into ``events``."""
 
     def __init__(self, source: Source, ports: InputPorts, supervision: Supervision) -> None:
         """Take the records and where they go."""
         super().__init__(source, supervision)
         self._ports = ports
-        self._writer: PartitionWriter | None = None
-        self._position = 0
         self._refused_run = 0
         """Updates refused since the last good one."""
 
@@ -57,11 +55,7 @@ class InputTask(OrderedTask):
         self._position = bounds.start if committed is None else committed
         return self._position
 
-    def _next_offset(self) -> int:
-        return self._position
-
     async def _work(self, records: list[SourceRecord]) -> None:
-        assert self._writer is not None, "the partition is not open"
         now_ms = self._ports.now_ms()
         all_parsed, longest_run = Parsed(), 0
         for _, value, _ in records:
@@ -82,15 +76,9 @@ class InputTask(OrderedTask):
         ]
         next_offset = records[-1][0] + 1
         position = SourcePosition(self.source.topic, self.source.partition, next_offset)
-        await self._writer.commit(appends, position)
+        await self.writer.commit(appends, position)
         self._position = next_offset
         self._ports.observe(all_parsed)
 
     async def _idle(self) -> None:
         """There is nothing to do but to wait."""
-
-    async def _close(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            self._opened = False
-            await writer.close()

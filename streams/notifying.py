@@ -23,11 +23,11 @@ from schemas.alerts import Notice
 from schemas.codec import UnreadableRecord
 from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
 from sinks.notify.channel import Channel, DeliveryFailed, KeepingChannel
-from streams.log import PartitionWriter, SourcePosition, WorkerLog
+from streams.log import SourcePosition, WorkerLog
 from streams.records import Append, OffsetOutOfRange, Record
 from streams.source import Source
 from streams.step import SourceRecord
-from streams.task import OrderedTask, Supervision
+from streams.task import Supervision, WritingTask
 
 _log = logging.getLogger(__name__)
 Outcome = Literal["delivered", "failed", "gave_up"]
@@ -74,7 +74,7 @@ Key = tuple[str, str]
 """``(id of the notice, channel)``"""
 
 
-class NotifyTask(OrderedTask):
+class NotifyTask(WritingTask):
     """Delivers the notices of ``mau.alerts``."""
 
     def __init__(self, source: Source, ports: NotifyPorts, supervision: Supervision) -> None:
@@ -82,9 +82,7 @@ class NotifyTask(OrderedTask):
         super().__init__(source, supervision)
         self.pending: dict[Key, Pending] = {}
         self._ports = ports
-        self._writer: PartitionWriter | None = None
         self._commits = asyncio.Lock()
-        self._position = 0
         self._more = asyncio.Event()
         self._deliverer: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -113,9 +111,6 @@ class NotifyTask(OrderedTask):
         self._deliverer = asyncio.create_task(self._deliver_all(), name="deliver-notices")
         self._deliverer.add_done_callback(self._ended)
 
-    def _next_offset(self) -> int:
-        return self._position
-
     async def _work(self, records: list[SourceRecord]) -> None:
         now_ms = self._ports.now_ms()
         channels = self._ports.channels()
@@ -138,12 +133,11 @@ class NotifyTask(OrderedTask):
         async with self._commits:
             if self._is_stopping and next_offset is None:
                 return False
-            assert self._writer is not None, "the partition is not open"
             position = self._position if next_offset is None else next_offset
             partition = self.source.partition
             self._ports.on_step("before-notify-commit")
             appends = [Append(DELIVERIES_CHANGELOG, partition, records)] if records else []
-            await self._writer.commit(appends, SourcePosition(MAU_ALERTS, partition, position))
+            await self.writer.commit(appends, SourcePosition(MAU_ALERTS, partition, position))
             self._ports.on_step("after-notify-commit")
             self._position = position
             return True
@@ -295,10 +289,7 @@ class NotifyTask(OrderedTask):
 
     async def _close(self) -> None:
         await self._stop_delivering()
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            self._opened = False
-            await writer.close()
+        await super()._close()
 
 
 def _readable(values: Iterable[bytes | None]) -> list[Notice]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from streams.guard import Acceptances, RefusalGuard, RefusalLimits
+from streams.log import PartitionWriter
 from streams.source import Source
 from streams.step import SourceRecord
 
@@ -153,3 +154,28 @@ class OrderedTask(ABC):
     @abstractmethod
     async def _close(self) -> None:
         """Give up what the partition holds; it may not have been opened."""
+
+
+class WritingTask(OrderedTask):
+    """A task whose state is all in the log: it has the writer of its partition, and where its last commit left off."""
+
+    def __init__(self, source: Source, supervision: Supervision) -> None:
+        """Take the records; ``_open`` sets writer and position."""
+        super().__init__(source, supervision)
+        self._writer: PartitionWriter | None = None
+        self._position = 0
+
+    @property
+    def writer(self) -> PartitionWriter:
+        """Return the writer of the open partition."""
+        assert self._writer is not None, "the partition is not open"
+        return self._writer
+
+    def _next_offset(self) -> int:
+        return self._position
+
+    async def _close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            self._opened = False
+            await writer.close()
