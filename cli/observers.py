@@ -10,6 +10,7 @@ from runtime.metrics import Metrics
 from runtime.settings import Settings
 from sinks.clickhouse.client import ClientPool
 from sinks.clickhouse.ladder_health import JudgedMinute
+from sinks.notify.channel import ChannelKind
 from streams.ladder_watch import LadderWatcher
 from streams.notifying import Outcome
 from streams.step import Step
@@ -79,11 +80,10 @@ def _flushed(metrics: Metrics, rows: int, seconds: float, succeeded: bool) -> No
         metrics.flush_errors.inc()
 
 
-def _delivered(metrics: Metrics, channel: str, outcome: Outcome, count: int) -> None:
+def _delivered(metrics: Metrics, channel: ChannelKind, outcome: Outcome, count: int) -> None:
     # ClickHouse is no addressee, and has metrics of its own.
-    if channel in ("webhook", "email"):
-        for _ in range(count):
-            metrics.count_alert_delivery("email" if channel == "email" else "webhook", outcome)
+    if channel != "clickhouse":
+        metrics.count_alert_deliveries(channel, outcome, count)
 
 
 def ladder_watcher(metrics: Metrics, settings: Settings, clients: ClientPool, clock: Clock) -> LadderWatcher:

@@ -223,9 +223,9 @@ class Metrics:
         """Count a notice of a limit."""
         self.alert_notices.labels(limit_name, kind).inc()
 
-    def count_alert_delivery(self, channel: Channel, outcome: DeliveryOutcome) -> None:
-        """Count an attempt to deliver a notice."""
-        self.alert_deliveries.labels(channel, outcome).inc()
+    def count_alert_deliveries(self, channel: Channel, outcome: DeliveryOutcome, count: int = 1) -> None:
+        """Count attempts to deliver a notice."""
+        self.alert_deliveries.labels(channel, outcome).inc(count)
 
     def count_live(self, events: Sequence[Event]) -> None:
         """Count events that have just become durable, on the way that live traffic takes.

@@ -22,7 +22,7 @@ from schemas.alert_codec import decode_notice
 from schemas.alerts import Notice
 from schemas.codec import UnreadableRecord
 from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
-from sinks.notify.channel import Channel, DeliveryFailed, KeepingChannel
+from sinks.notify.channel import Channel, ChannelKind, DeliveryFailed, KeepingChannel
 from streams.log import SourcePosition, WorkerLog
 from streams.records import Append, OffsetOutOfRange, Record
 from streams.source import Source
@@ -54,7 +54,7 @@ class NotifyPorts:
     """Returns the channels in force, by a name that stays the same."""
     now_ms: Callable[[], int]
     limits: RetryLimits = field(default_factory=RetryLimits)
-    observe: Callable[[str, Outcome, int], None] = lambda _kind, _outcome, _count: None
+    observe: Callable[[ChannelKind, Outcome, int], None] = lambda _kind, _outcome, _count: None
     """Called with a channel's kind, what became of deliveries, and how many."""
     on_step: Callable[[str], None] = lambda _: None
 

@@ -21,6 +21,7 @@ from schemas.events import Event, Parsed
 from schemas.topics import EVENTS, MAU_ALERTS, MAU_COUNTS
 from schemas.user_windows import Elsewhere, UserWindows, WindowsAsked
 from sinks.clickhouse.writer import ClickHouseWriter
+from sinks.notify.channel import ChannelKind
 from streams.alerting import AlertPorts, AlertTask
 from streams.app import create_app
 from streams.flusher import Flusher
@@ -63,7 +64,7 @@ class Observers:
     owned: Callable[[int, bool], None] = lambda _partition, _ready: None
     """Called when a partition is ready for work here, and when it is not any more."""
     noticed: Callable[[Notice], None] = lambda _notice: None
-    delivered: Callable[[str, Outcome, int], None] = lambda _channel, _outcome, _count: None
+    delivered: Callable[[ChannelKind, Outcome, int], None] = lambda _channel, _outcome, _count: None
     on_step: Callable[[str], None] = lambda _name: None
     """The crash tests' way in: called with the name of each step."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from schemas.alerts import Notice
+
+ChannelKind = Literal["webhook", "email", "clickhouse"]
+"""A word for metrics."""
 
 
 class DeliveryFailed(RuntimeError):
@@ -22,8 +25,7 @@ class DeliveryFailed(RuntimeError):
 class Channel(Protocol):
     """One way out for notices."""
 
-    kind: str
-    """A word for metrics: webhook, email or clickhouse."""
+    kind: ChannelKind
     title: str
     """What people are told of it; no secret is in it."""
     batch_max: int

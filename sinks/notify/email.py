@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runtime.dashboard_tables import MailSettings
 from schemas.alerts import Notice
 from sinks.mail import Mail, MailFault, send
-from sinks.notify.channel import DeliveryFailed
+from sinks.notify.channel import ChannelKind, DeliveryFailed
 from sinks.notify.texts import subject_of, text_of
 
 
@@ -27,7 +27,7 @@ class EmailTarget:
 class EmailChannel:
     """A ``Channel`` that writes one mail a notice to one address."""
 
-    kind = "email"
+    kind: ChannelKind = "email"
     batch_max = 1
     gives_up = True
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from schemas.alerts import Notice
 from sinks.clickhouse.client import ClickHouse, ClickHouseAway, ClickHouseRefused
 from sinks.clickhouse.reader import named_query
-from sinks.notify.channel import DeliveryFailed
+from sinks.notify.channel import ChannelKind, DeliveryFailed
 
 Answer = TypeVar("Answer")
 
@@ -39,7 +39,7 @@ COLUMNS: Final = (
 class TableChannel:
     """A ``KeepingChannel`` that writes every notice into ClickHouse, past months too; it never gives up."""
 
-    kind = "clickhouse"
+    kind: ChannelKind = "clickhouse"
     title = "table in ClickHouse"
     batch_max = 1000
     gives_up = False

@@ -26,7 +26,7 @@ import orjson
 
 from schemas.alerts import Notice
 from schemas.webhook_secrets import key_of
-from sinks.notify.channel import DeliveryFailed
+from sinks.notify.channel import ChannelKind, DeliveryFailed
 from sinks.notify.guard import AddressGuard, GuardedBackend, Resolve, resolve, trust
 from sinks.notify.texts import subject_of
 
@@ -54,7 +54,7 @@ class WebhookTarget:
 class WebhookChannel:
     """A ``Channel`` that posts each notice to one address."""
 
-    kind = "webhook"
+    kind: ChannelKind = "webhook"
     batch_max = 1
     gives_up = True
 

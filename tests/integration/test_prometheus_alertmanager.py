@@ -90,7 +90,7 @@ def test_a_wrong_clock_and_what_is_left_out_are_told_by_their_names(watched: Wat
     told = watched.wait("ConvometerClockSkew", "firing")
     assert labels_of(told) == {"instance": watched.by.target, "job": JOB, "severity": "warning"}
     assert told["annotations"]["summary"] == (f"events lie 5m 0s ahead of the clock of {watched.by.target}")
-    watched.metrics.count_alert_delivery("email", "gave_up")
+    watched.metrics.count_alert_deliveries("email", "gave_up")
     told = watched.wait("ConvometerAlertDeliveryFailed", "firing")
     assert labels_of(told) == {"channel": "email", "severity": "warning"}
     watched.clock.advance(300_000)

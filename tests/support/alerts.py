@@ -10,6 +10,7 @@ from metering.charges import PriceData
 from schemas.alerts import MonthCount, MonthTotals, Notice, notice_id
 from schemas.plans import Plan, PlanBook
 from schemas.regimes import load_regimes
+from sinks.notify.channel import ChannelKind
 
 REGIMES = load_regimes()
 MONTH = "2026-11"
@@ -72,7 +73,7 @@ def notice_of(n: int = 1, *, account: str = "A", is_past: bool = False) -> Notic
 class FakeChannel:
     """Takes notices, or fails as it is told."""
 
-    kind = "webhook"
+    kind: ChannelKind = "webhook"
     title = "somebody"
     gives_up = True
 

@@ -125,7 +125,7 @@ def test_notices_and_deliveries_begin_at_zero() -> None:
     assert shown(registry, "alert_notices_total", **crossed) == 0
     assert shown(registry, "alert_deliveries_total", **gave_up) == 0
     metrics.count_alert_notice("mau_package", "crossed")
-    metrics.count_alert_delivery("email", "gave_up")
+    metrics.count_alert_deliveries("email", "gave_up")
     metrics.alert_deliveries_pending.set(3)
     metrics.alert_lag_seconds.set(12.5)
     assert shown(registry, "alert_notices_total", **crossed) == 1
