@@ -122,7 +122,8 @@ def test_slow_sender(server: Server) -> None:
         body = body_of(1)
         assert httpx.post(server.url, content=body, headers=sign(body)).status_code == 200
         assert answer(slow) == (408, "body_timeout")
-    assert time.monotonic() - started >= BODY_TIMEOUT_SECONDS
+    # The event loop's timers count whole milliseconds from when its round began, which is a little earlier.
+    assert time.monotonic() - started >= BODY_TIMEOUT_SECONDS - 0.05
 
 
 def test_sender_that_goes_away(server: Server) -> None:
