@@ -11,9 +11,10 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+from streams.kafka.assignor import EvenAssignor
 
 if TYPE_CHECKING:
     from streams.kafka.connection import KafkaConnection
@@ -33,13 +34,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Return the consumer: as the driver's, but for isolation, assignor, security and fetch wait."""
         conf = self.app.conf
         connection = cast("Transport", transport).connection
-        self._assignor = StickyPartitionAssignor
+        self._assignor = EvenAssignor
         return AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
             bootstrap_servers=list(connection.servers),
-            partition_assignment_strategy=[StickyPartitionAssignor],
+            partition_assignment_strategy=[EvenAssignor],
             enable_auto_commit=False,
             # Only where a group starts: the worker itself finds records that are missing before a position.
             auto_offset_reset="earliest",

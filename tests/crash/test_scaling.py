@@ -77,8 +77,13 @@ def test_scaling_and_a_rolling_restart_change_no_number(
     async def trial(clickhouse: str) -> Verdict:
         broker = f"kafka://{kafka.bootstrap}"
         async with open_kafka_subject(broker, clickhouse, f"scaling-{seed}", tmp_path, 1) as subject:
-            async with asyncio.timeout(400):
-                await feed_until(asyncio.create_task(scale(subject, report)), subject, traffic)
+            try:
+                async with asyncio.timeout(400):
+                    await feed_until(asyncio.create_task(scale(subject, report)), subject, traffic)
+            except TimeoutError:
+                for child in subject.children:
+                    report(f"{child.name} in its life {child.starts}:\n{child.last_words(30)}")
+                raise
             return await verdict_of(subject, traffic)
 
     with clickhouse_server(tmp_path / "clickhouse") as clickhouse:
