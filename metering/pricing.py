@@ -28,9 +28,15 @@ from schemas.regimes import PriceRegime
 
 SERVICE = "service"
 UNKNOWN = "unknown"
-_TEMPLATE_CATEGORIES = frozenset(
-    {"marketing", "marketing_lite", "utility", "authentication", "authentication_international"}
+_TEMPLATE_CATEGORIES = (
+    "marketing",
+    "marketing_lite",
+    "utility",
+    "authentication",
+    "authentication_international",
 )
+MESSAGE_CATEGORIES = (*_TEMPLATE_CATEGORIES, SERVICE, UNKNOWN)
+"""What a delivered message can be charged as (``charged_category``)."""
 _PRICED_AS = {"marketing_lite": "marketing"}
 _PROVIDER_FREE_PREFIX = "free_"
 
@@ -116,7 +122,7 @@ def priced_as(category: str) -> str:
 def _add_delivery(units: dict[_Key, _Units], row: DeliveryCount, regime: PriceRegime) -> None:
     category = charged_category(row.category, row.template)
     own = units[_Key(row.day, row.number, row.country, "message", category)]
-    if row.free_entry_point == 1 or _is_free(category, row.service_window == 1, regime):
+    if row.free_entry_point == 1 or is_free(category, row.service_window == 1, regime):
         own.free += row.delivered
     else:
         own.chargeable += row.delivered
@@ -128,7 +134,8 @@ def _add_delivery(units: dict[_Key, _Units], row: DeliveryCount, regime: PriceRe
         own.provider_unsaid += row.delivered
 
 
-def _is_free(category: str, in_service_window: bool, regime: PriceRegime) -> bool:
+def is_free(category: str, in_service_window: bool, regime: PriceRegime) -> bool:
+    """Tell whether a message of a category is free by the regime, outside of free entry points and allotments."""
     if category == SERVICE:
         return regime.service == "free"
     return category == "utility" and in_service_window and regime.utility_free_in_service_window

@@ -5,9 +5,10 @@ Owns the values of a plan and which of them is in force. Reading and checking th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from itertools import zip_longest
 from typing import Final, Literal
 
 from schemas.money import Micros
@@ -98,6 +99,13 @@ class PlanBook:
     def history(self, account: str, number: str) -> tuple[Plan, ...]:
         """Return the plans of exactly this account or number, oldest first."""
         return self._histories.get((account, number), ())
+
+    def with_ends(self) -> Iterator[tuple[Plan, date | None]]:
+        """Yield each plan with its last day in force; None = it has no end. By account and number, oldest first."""
+        for history in self._histories.values():
+            for plan, after in zip_longest(history, history[1:]):
+                replaced = after.effective - timedelta(days=1) if after else None
+                yield plan, min((day for day in (replaced, plan.until) if day is not None), default=None)
 
     def in_force(self, account: str, number: str, day: date) -> Plan | None:
         """Return the plan of exactly this account or number that is in force on a day, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from deploy.grafana.cost_sql import PROVIDER_VALUE, UNRATED, VALUE, with_charges
+from deploy.grafana.cost_sql import SUMS, VALUE, priced
 from deploy.grafana.panels import (
     CLICKHOUSE_VARIABLE,
     Json,
@@ -45,12 +45,6 @@ _CONVERSATIONS: Final = """\
     sum(v.free) AS free,
     sum(v.charged) AS charged"""
 _MONEY: Final = "none"
-_COLUMNS: Final = f"""\
-    sum(count) AS delivered,
-    sumIf(count, is_free) AS free,
-    {VALUE} AS value,
-    {PROVIDER_VALUE} AS provider_value,
-    {UNRATED} AS without_rate"""
 _MARKED: Final = (
     override("value", unit=_MONEY, decimals=2),
     override("provider_value", unit=_MONEY, decimals=2),
@@ -164,28 +158,16 @@ def _cost() -> Iterator[Json]:
     yield table(
         "Value by currency",
         f"{_LIST_RATES} {_SIDE_BY_SIDE} Currencies are never added up.",
-        f"""\
-{with_charges()}
-SELECT
-    currency,
-{_COLUMNS}
-FROM charges
-GROUP BY currency
-HAVING delivered != 0
-ORDER BY currency""",
+        _sums("list.currency AS currency", order="currency"),
         size=(24, 5),
         overrides=_MARKED,
     )
-    daily = f"""\
-{with_charges()}
-SELECT
-    day AS time,
-    concat(category, ' ', currency) AS kind,
-    {VALUE} AS value
-FROM charges
-GROUP BY time, kind
-HAVING value != 0
-ORDER BY time, kind"""
+    daily = priced(
+        "    units.day AS time,\n"
+        "    concat(units.category, ' ', list.currency) AS kind,\n"
+        f"    {VALUE} AS value",
+        "GROUP BY time, kind\nHAVING value != 0\nORDER BY time, kind",
+    )
     yield by_day(
         "Value at list rates by day",
         f"{_LIST_RATES} By what it is charged as, in the currency of the account's card.",
@@ -196,43 +178,38 @@ ORDER BY time, kind"""
         unit=_MONEY,
         decimals=2,
     )
-    yield from _cost_tables()
-
-
-def _cost_tables() -> Iterator[Json]:
     yield table(
         "Value by account and number",
         f"{_LIST_RATES} {_SIDE_BY_SIDE}",
-        f"""\
-{with_charges(by_account=True)}
-SELECT
-    account,
-    number,
-    currency,
-{_COLUMNS}
-FROM charges
-GROUP BY account, number, currency
-HAVING delivered != 0
-ORDER BY value DESC, account, number, currency""",
+        _sums(
+            "units.account AS account",
+            "units.number AS number",
+            "list.currency AS currency",
+            order="value DESC, account, number, currency",
+            by_account=True,
+        ),
         overrides=_MARKED,
     )
     yield table(
         "Value by country and category",
         f"{_LIST_RATES} market: the price zone of the country. category: what it is charged as.",
-        f"""\
-{with_charges()}
-SELECT
-    if(country = '', 'none', country) AS place,
-    market,
-    category,
-    currency,
-{_COLUMNS}
-FROM charges
-GROUP BY place, market, category, currency
-HAVING delivered != 0
-ORDER BY value DESC, place, market, category, currency""",
+        _sums(
+            "if(units.country = '', 'none', units.country) AS place",
+            "list.market AS market",
+            "units.category AS category",
+            "list.currency AS currency",
+            order="value DESC, place, market, category, currency",
+        ),
         overrides=_MARKED,
     )
+
+
+def _sums(*keys: str, order: str, by_account: bool = False) -> str:
+    """Return the sums of each key."""
+    columns = ",\n".join((*(f"    {key}" for key in keys), SUMS))
+    names = ", ".join(key.rpartition(" AS ")[2] for key in keys)
+    end = f"GROUP BY {names}\nHAVING delivered != 0\nORDER BY {order}"
+    return priced(columns, end, by_account=by_account)
 
 
 def usage_and_cost() -> Json:

@@ -1,24 +1,27 @@
 """Puts price data into ClickHouse, so that Grafana and SQL see the same plans and rates as the reports.
 
 Owns the order: all rows of a load first, then the mark that puts it in force. A load is known by its digest, so that
-loading twice, or in two processes at once, changes nothing.
+loading twice, or in two processes at once, changes nothing. What a later release writes in addition is loaded again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
+from metering.price_list import EVER, FOREVER, price_list
 from schemas.money import decimal_of
 from sinks.clickhouse.client import ClickHouse
 from sinks.price_data import Prices
 
-EVER: Final = date(1970, 1, 1)
+LAYOUT: Final = 2
+"""Of the tables below: higher whenever more is written than what an earlier release made of the same price data."""
 _PLANS: Final = (
     "account",
     "number",
     "effective",
+    "ends",
     "activated",
     "until",
     "licence",
@@ -34,6 +37,18 @@ _PLANS: Final = (
 _CONVERSATION_PRICES: Final = ("account", "number", "effective", "market", "type", "price")
 _RATES: Final = ("currency", "effective", "market", "category", "lower", "upper", "rate", "source")
 _MARKETS: Final = ("country", "effective", "market")
+_PRICE_LIST: Final = (
+    "currency",
+    "country",
+    "category",
+    "begins",
+    "ends",
+    "market",
+    "unit",
+    "is_free",
+    "is_free_in_service_window",
+    "rate",
+)
 _REGIMES: Final = (
     "effective",
     "unit",
@@ -59,13 +74,15 @@ def load_prices(client: ClickHouse, prices: Prices) -> bool:
     Raises:
         ClickHouseAway, ClickHouseRefused: see ``ClickHouse``; load again.
     """
-    if loaded_digest(client) == prices.digest:
+    [in_force] = client.query("SELECT argMax((digest, layout), loaded_at) FROM price_loads")
+    if in_force == ((prices.digest, LAYOUT),):
         return False
     for table, columns, rows in _tables(prices):
         if rows:
             values: list[Sequence[object]] = [[prices.digest] * len(rows), *zip(*rows, strict=True)]
             client.insert(table, ("digest", *columns), values)
-    client.insert("price_loads", ("digest", "loaded_at"), [[prices.digest], [datetime.now(UTC)]])
+    mark = ("digest", "loaded_at", "layout")
+    client.insert("price_loads", mark, [[prices.digest], [datetime.now(UTC)], [LAYOUT]])
     return True
 
 
@@ -75,14 +92,16 @@ def _tables(prices: Prices) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     yield "rates", _RATES, list(_rate_rows(prices))
     yield "markets", _MARKETS, list(_market_rows(prices))
     yield "price_regimes", _REGIMES, list(_regime_rows(prices))
+    yield "price_list", _PRICE_LIST, list(_price_list_rows(prices))
 
 
 def _plan_rows(prices: Prices) -> Iterator[Row]:
-    for plan in prices.data.plans.plans:
+    for plan, ends in prices.data.plans.with_ends():
         yield (
             plan.account,
             plan.number,
             plan.effective,
+            ends or FOREVER,
             plan.activated,
             plan.until,
             plan.licence,
@@ -134,3 +153,11 @@ def _regime_rows(prices: Prices) -> Iterator[Row]:
             row.service_allotment,
             row.service_allotment_per,
         )
+
+
+def _price_list_rows(prices: Prices) -> Iterator[Row]:
+    for price in price_list(prices.data):
+        terms = price.terms
+        rate = None if terms.rate is None else decimal_of(terms.rate)
+        flags = int(terms.is_free), int(terms.is_free_in_service_window)
+        yield *price[:5], terms.market, terms.unit, *flags, rate

@@ -12,7 +12,7 @@ from sinks.clickhouse.client import ClickHouseRefused, open_client
 from sinks.clickhouse.migrations import Migration, SchemaMismatch, load_migrations, migrate, pending
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress, column_names
 from tests.integration.conftest import Database
-from tests.support.grafana_rows import seed
+from tests.support.grafana_rows import seed_totals
 
 _NAMES = [migration.name for migration in load_migrations()]
 
@@ -118,7 +118,7 @@ def test_a_change_of_columns_changes_no_value(address: str, empty_name: str) -> 
     questions = [f"SELECT * FROM v_{family.table} ORDER BY ALL" for family in FAMILIES.values()]
     with closing(open_client(address, database=empty_name)) as client:
         migrate(client, migrations=earlier)
-        families = seed(client).totals.keys()
+        families = seed_totals(client).totals.keys()
         before = [client.query(question) for question in questions]
         assert sum(map(bool, before)) == len(families) == 6
         assert migrate(client)[0] == "0036_few_accounts_and_numbers"

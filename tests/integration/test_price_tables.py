@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from metering.charges import PriceData
-from schemas.money import parse_micros
+from metering.price_list import EVER, FOREVER, price_list
+from schemas.money import decimal_of, parse_micros
 from schemas.rate_files import load_rate_book
 from schemas.regimes import load_regimes
 from schemas.rows import Family
@@ -47,12 +48,13 @@ def test_everything_is_there_once_and_can_be_read(database: Database) -> None:
     assert load_prices(client, loaded)
     assert not load_prices(client, loaded)
     rows = client.query(
-        "SELECT number, effective, mau_package, price, amau_price, vat_percent, until FROM v_plans ORDER BY ALL"
+        "SELECT number, effective, ends, mau_package, price, amau_price, vat_percent, until FROM v_plans ORDER BY ALL"
     )
+    october = date(2026, 10, 1)
     assert rows == [
-        ("", date(2026, 1, 15), 5, Decimal(100), None, Decimal(19), None),
-        ("", date(2026, 10, 1), 2, Decimal(100), Decimal("0.000001"), None, None),
-        ("2", date(2026, 9, 1), 9, Decimal(100), None, None, date(2026, 9, 30)),
+        ("", date(2026, 1, 15), date(2026, 9, 30), 5, Decimal(100), None, Decimal(19), None),
+        ("", october, FOREVER, 2, Decimal(100), Decimal("0.000001"), None, None),
+        ("2", date(2026, 9, 1), date(2026, 9, 30), 9, Decimal(100), None, None, date(2026, 9, 30)),
     ]
     found = client.query("SELECT market, type, price FROM v_plan_conversation_prices ORDER BY ALL")
     assert found == [("", "marketing", Decimal("0.08")), ("Spain", "marketing", Decimal("0.07"))]
@@ -68,6 +70,43 @@ def test_everything_is_there_once_and_can_be_read(database: Database) -> None:
     assert client.query("SELECT effective, service_allotment FROM v_price_regimes ORDER BY effective") == [
         (date(2023, 6, 1), 1000), (date(2024, 11, 1), 0), (date(2025, 7, 1), 0), (date(2026, 10, 1), 1000),
     ]  # fmt: skip
+
+
+def test_the_price_list_is_there_as_it_is(database: Database) -> None:
+    """Each line of it, in euros and dollars; of one market and category as the guide asks for it."""
+    loaded = of(prices(*PLANS))
+    load_prices(database.client, loaded)
+    columns = (
+        "currency, country, category, begins, ends, market, unit, is_free, is_free_in_service_window, rate"
+    )
+    found = database.client.query(f"SELECT {columns} FROM v_price_list ORDER BY ALL")
+    expected = [
+        (*line[:5], *line.terms[:4], None if line.terms.rate is None else decimal_of(line.terms.rate))
+        for line in price_list(loaded.data)
+    ]
+    assert found == sorted(expected, key=lambda row: row[:5])
+    assert {row[0] for row in found} == {"EUR", "USD"}
+    lines = database.client.query(
+        "SELECT begins, ends, market, unit, is_free, rate FROM v_price_list"
+        " WHERE currency = 'USD' AND country = 'DE' AND category = 'utility' ORDER BY begins"
+    )
+    assert lines == [
+        (EVER, date(2023, 5, 31), "Germany", "conversation", 0, None),
+        (date(2023, 6, 1), date(2025, 6, 30), "Germany", "conversation", 0, Decimal("0.05")),
+        (date(2025, 7, 1), date(2026, 9, 30), "Germany", "message", 0, Decimal("0.05")),
+        (date(2026, 10, 1), FOREVER, "Germany", "message", 0, Decimal("0.055")),
+    ]
+
+
+def test_the_same_prices_are_loaded_again_where_more_is_written_of_them(database: Database) -> None:
+    """A mark of an earlier release, which wrote no price list, does not count; the next one does."""
+    client, loaded = database.client, of(prices(*PLANS))
+    assert load_prices(client, loaded)
+    client.command("TRUNCATE TABLE price_list")
+    client.insert("price_loads", ("digest", "loaded_at"), [[loaded.digest], [datetime.now(UTC)]])
+    assert load_prices(client, loaded)
+    assert client.query("SELECT count() > 0 FROM v_price_list") == [(1,)]
+    assert not load_prices(client, loaded)
 
 
 def test_the_newest_load_is_in_force_and_a_former_one_can_come_back(database: Database) -> None:
