@@ -6,7 +6,7 @@ many accounts has one thing to look up. Does not know what depends on the month 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Final, NamedTuple
 
@@ -63,6 +63,21 @@ def price_list(data: PriceData) -> Iterator[ListPrice]:
             days = sorted({max(EVER, day) for day in common | moves})
             for category in MESSAGE_CATEGORIES:
                 yield from _through_days(data, currency, country, category, days)
+
+
+def days_of_change(data: PriceData, prices: Iterable[ListPrice]) -> list[date]:
+    """Return the days from which on anything is priced otherwise than the day before, ascending.
+
+    Args:
+        data: for its plans, which say in which currency an account is charged.
+        prices: the price list of the same data.
+    """
+    days = {price.begins for price in prices if price.begins != EVER}
+    for plan, ends in data.plans.with_ends():
+        days.add(plan.effective)
+        if ends is not None:
+            days.add(ends + timedelta(days=1))
+    return sorted(days)
 
 
 def _through_days(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.grafana.sql import FIRST_DAY, LAST_DAY, LOADED, indented, rows_of
+from deploy.grafana.sql import FIRST_DAY, LAST_DAY, indented, rows_of
 from metering.charges import DEFAULT_CURRENCY
 from metering.pricing import MESSAGE_CATEGORIES, SERVICE, UNKNOWN
 
@@ -33,16 +33,10 @@ FROM plans FINAL
 WHERE digest = loaded AND effective <= {LAST_DAY} AND ends >= {FIRST_DAY}
 GROUP BY account"""
 
-_CHANGES: Final = f"""\
-(
-    SELECT arraySort(groupUniqArray(change))
-    FROM
-    (
-        SELECT begins AS change FROM price_list WHERE digest = loaded
-        UNION ALL SELECT arrayJoin([effective, ends + 1]) FROM plans WHERE digest = loaded
-    )
-    WHERE change > {FIRST_DAY} AND change <= {LAST_DAY}
-) AS changes"""
+_LOAD: Final = f"""\
+(SELECT argMax((digest, changes), loaded_at) FROM price_loads) AS load,
+load.1 AS loaded,
+arrayFilter(change -> change > {FIRST_DAY} AND change <= {LAST_DAY}, load.2) AS changes"""
 _FIRST_AT_SAME_PRICES: Final = f"""\
 if(
         empty(changes) OR v.day < changes[1], {FIRST_DAY}, toDate(arrayLast(change -> change <= v.day, changes))
@@ -122,17 +116,15 @@ def priced(columns: str, end: str, *, by_account: bool = False) -> str:
         end: of the statement, from GROUP BY on.
         by_account: ``units`` have an account, and ``day`` is only the first one at the same prices.
     """
-    scalars = [f"{LOADED} AS loaded", *([_CHANGES] if by_account else [])]
     of = "v.account AS account,\n    v.number AS number" if by_account else _BY_KIND
     rows = _ROWS if by_account else _ROWS_WITH_PLANS
     plans = "\nLEFT ANY JOIN kinds ON units.account = kinds.account" if by_account else ""
     units = _put(_UNITS, of=of, day=_FIRST_AT_SAME_PRICES if by_account else "v.day", rows=rows)
-    clauses = [indented(scalar) for scalar in scalars]
-    clauses += [
-        f"    {name} AS\n    (\n{indented(text, 2)}\n    )"
-        for name, text in (("kinds", _KINDS), ("units", units))
-    ]
-    return "\n".join(("WITH\n" + ",\n".join(clauses), f"SELECT\n{columns}", _put(_PRICED, plans=plans), end))
+    parts = ",\n".join(
+        f"{name} AS\n(\n{indented(text)}\n)" for name, text in (("kinds", _KINDS), ("units", units))
+    )
+    clauses = indented(f"{_LOAD},\n{parts}")
+    return f"WITH\n{clauses}\nSELECT\n{columns}\n{_put(_PRICED, plans=plans)}\n{end}"
 
 
 def _put(text: str, **parts: str) -> str:

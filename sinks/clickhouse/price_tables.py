@@ -6,11 +6,11 @@ loading twice, or in two processes at once, changes nothing. What a later releas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from metering.price_list import EVER, FOREVER, price_list
+from metering.price_list import EVER, FOREVER, ListPrice, days_of_change, price_list
 from schemas.money import decimal_of
 from sinks.clickhouse.client import ClickHouse
 from sinks.price_data import Prices
@@ -77,22 +77,23 @@ def load_prices(client: ClickHouse, prices: Prices) -> bool:
     [in_force] = client.query("SELECT argMax((digest, layout), loaded_at) FROM price_loads")
     if in_force == ((prices.digest, LAYOUT),):
         return False
-    for table, columns, rows in _tables(prices):
+    listed = tuple(price_list(prices.data))
+    for table, columns, rows in _tables(prices, listed):
         if rows:
             values: list[Sequence[object]] = [[prices.digest] * len(rows), *zip(*rows, strict=True)]
             client.insert(table, ("digest", *columns), values)
-    mark = ("digest", "loaded_at", "layout")
-    client.insert("price_loads", mark, [[prices.digest], [datetime.now(UTC)], [LAYOUT]])
+    mark = (prices.digest, datetime.now(UTC), LAYOUT, days_of_change(prices.data, listed))
+    client.insert("price_loads", ("digest", "loaded_at", "layout", "changes"), [[value] for value in mark])
     return True
 
 
-def _tables(prices: Prices) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
+def _tables(prices: Prices, listed: Iterable[ListPrice]) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     yield "plans", _PLANS, list(_plan_rows(prices))
     yield "plan_conversation_prices", _CONVERSATION_PRICES, list(_conversation_price_rows(prices))
     yield "rates", _RATES, list(_rate_rows(prices))
     yield "markets", _MARKETS, list(_market_rows(prices))
     yield "price_regimes", _REGIMES, list(_regime_rows(prices))
-    yield "price_list", _PRICE_LIST, list(_price_list_rows(prices))
+    yield "price_list", _PRICE_LIST, list(_price_list_rows(listed))
 
 
 def _plan_rows(prices: Prices) -> Iterator[Row]:
@@ -155,8 +156,8 @@ def _regime_rows(prices: Prices) -> Iterator[Row]:
         )
 
 
-def _price_list_rows(prices: Prices) -> Iterator[Row]:
-    for price in price_list(prices.data):
+def _price_list_rows(listed: Iterable[ListPrice]) -> Iterator[Row]:
+    for price in listed:
         terms = price.terms
         rate = None if terms.rate is None else decimal_of(terms.rate)
         flags = int(terms.is_free), int(terms.is_free_in_service_window)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from metering.charges import DEFAULT_CURRENCY, Counts, DeliveryCount, PriceData
-from metering.price_list import ELSEWHERE, EVER, FOREVER, ListPrice, price_list
+from metering.price_list import ELSEWHERE, EVER, FOREVER, ListPrice, days_of_change, price_list
 from metering.pricing import MESSAGE_CATEGORIES, charged_category, charges_of
 from schemas.plans import Plan, PlanBook
 from schemas.rate_files import load_rate_book
@@ -83,6 +83,27 @@ def test_days_follow_without_gaps(data: PriceData) -> None:
         for price, after in pairwise(history):
             assert price.ends + ONE_DAY == after.begins
             assert price.terms != after.terms
+
+
+@settings(max_examples=EXAMPLES // 4)
+@given(price_data())
+def test_between_two_days_of_change_all_is_priced_alike(data: PriceData) -> None:
+    """On every other day each line of the list and each plan in force is that of the day before."""
+    found, changes = by_key(data), days_of_change(data, price_list(data))
+    assert changes == sorted(set(changes))
+
+    def priced_by(day: date) -> tuple[object, ...]:
+        places = (bisect_right(lines, day, key=lambda line: line.begins) for lines in found.values())
+        return *places, data.plans.in_force(ACCOUNT, "", day), data.plans.in_force(ACCOUNT, "1", day)
+
+    first = date(2025, 12, 1)
+    on_days = [priced_by(first + offset * ONE_DAY) for offset in range(200)]
+    changed = {
+        first + offset * ONE_DAY
+        for offset, (before, after) in enumerate(pairwise(on_days), 1)
+        if before != after
+    }
+    assert changed <= set(changes)
 
 
 def test_the_shipped_prices() -> None:
