@@ -27,11 +27,11 @@ class Terms(NamedTuple):
 
     market: str
     unit: str
-    """"message" = each is charged; "conversation" = conversations are, and no rate applies to a message."""
+    """"message" = each is charged; "conversation" = conversations are, and a message has no rate."""
     is_free: bool
     is_free_in_service_window: bool
     rate: Micros | None
-    """The list rate; None = the card in force has none, which is not 0."""
+    """The list rate; None = there is none, which is not 0."""
 
 
 class ListPrice(NamedTuple):
@@ -66,7 +66,7 @@ def price_list(data: PriceData) -> Iterator[ListPrice]:
 
 
 def days_of_change(data: PriceData, prices: Iterable[ListPrice]) -> list[date]:
-    """Return the days from which on anything is priced otherwise than the day before, ascending.
+    """Return the days from which on anything may be priced otherwise than the day before, ascending.
 
     Args:
         data: for its plans, which say in which currency an account is charged.
@@ -97,5 +97,5 @@ def _terms(data: PriceData, currency: str, country: str, category: str, day: dat
     regime = data.regimes.at(day)
     market = data.rates.market_of(country, day)
     free_outside, free_inside = (is_free(category, inside, regime) for inside in (False, True))
-    rate = data.rates.rate(currency, market, priced_as(category), day)
+    rate = data.rates.rate(currency, market, priced_as(category), day) if regime.unit == "message" else None
     return Terms(market, regime.unit, free_outside, free_inside, rate)

@@ -122,9 +122,12 @@ class EmbeddedSubject:
 class KafkaSubject:
     """Workers over Kafka and a ClickHouse server, under a name of their own on both."""
 
-    def __init__(self, settings: Settings, engine: Engine, directory: Path, door: Door) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, directory: Path, door: Door, plans: Path | None
+    ) -> None:
         """Take what ``open_kafka_subject`` has opened."""
-        self._settings = settings
+        self.settings = settings
+        self._plans = plans
         self._engine = engine
         self._directory = directory
         self.door: Door | None = door
@@ -136,14 +139,16 @@ class KafkaSubject:
         assert self.door is not None
         environment = {
             **_clean_environment(),
-            "CONVOMETER_BROKER": self._settings.broker,
-            "CONVOMETER_CLICKHOUSE": _through(self.door, self._settings.clickhouse),
+            "CONVOMETER_BROKER": self.settings.broker,
+            "CONVOMETER_CLICKHOUSE": _through(self.door, self.settings.clickhouse),
             "CONVOMETER_WORKER__FLUSH_INTERVAL_MS": "50",
-            "CONVOMETER_KAFKA__PREFIX": self._settings.kafka.prefix,
-            "CONVOMETER_KAFKA__REPLICATION_FACTOR": str(self._settings.kafka.replication_factor),
-            "CONVOMETER_KAFKA__MIN_INSYNC_REPLICAS": str(self._settings.kafka.min_insync_replicas),
+            "CONVOMETER_KAFKA__PREFIX": self.settings.kafka.prefix,
+            "CONVOMETER_KAFKA__REPLICATION_FACTOR": str(self.settings.kafka.replication_factor),
+            "CONVOMETER_KAFKA__MIN_INSYNC_REPLICAS": str(self.settings.kafka.min_insync_replicas),
             "CONVOMETER_KAFKA__SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
         }
+        if self._plans is not None:
+            environment["CONVOMETER_PLANS"] = str(self._plans)
         arguments = ["worker", "--data", str(self._directory / name), "--port", "0"]
         child = Child(name, arguments, environment, self._directory / f"{name}.log")
         child.start()
@@ -179,9 +184,18 @@ async def open_embedded_subject(directory: Path) -> AsyncIterator[EmbeddedSubjec
 
 @asynccontextmanager
 async def open_kafka_subject(
-    broker: str, clickhouse: str, name: str, directory: Path, workers: int
+    broker: str, clickhouse: str, name: str, directory: Path, workers: int, plans: Path | None = None
 ) -> AsyncIterator[KafkaSubject]:
-    """Give running workers; topics and database are made for the trial, and removed after it."""
+    """Give running workers; topics and database are made for the trial, and removed after it.
+
+    Args:
+        broker: address of the Kafka cluster.
+        clickhouse: address of the server.
+        name: of the trial, which topics and database have as well.
+        directory: for the workers' data and logs.
+        workers: how many there are at first.
+        plans: a file that the workers give notices by; the queries answer without it.
+    """
     parts = urlsplit(clickhouse)
     settings = Settings(
         data=directory,
@@ -194,7 +208,7 @@ async def open_kafka_subject(
     await door.open()
     try:
         async with open_cluster(settings, new_metrics(), SystemClock()) as engine:
-            subject = KafkaSubject(settings, engine, directory, door)
+            subject = KafkaSubject(settings, engine, directory, door, plans)
             try:
                 for _ in range(workers):
                     await subject.add_worker()

@@ -21,22 +21,22 @@ _SAID: Final = ", ".join(f"'{category}'" for category in MESSAGE_CATEGORIES if c
 
 # The plans of each account as far as they matter here: (number, first day, last day, currency of the card). Those of
 # numbers come before that of the whole account.
+_IN_FORCE: Final = f"digest = load.1 AND layout = load.2 AND begins <= {LAST_DAY} AND ends >= {FIRST_DAY}"
 _KINDS: Final = f"""\
 SELECT
     account,
     arrayReverseSort(groupArray((
-        number, greatest(effective, toDate32({FIRST_DAY})), least(ends, toDate32({LAST_DAY})), card_currency
+        number, greatest(begins, toDate32({FIRST_DAY})), least(ends, toDate32({LAST_DAY})), currency
     ))) AS terms,
     terms[1].1 != '' AS has_numbers,
     cityHash64(toString(terms)) AS kind
-FROM plans FINAL
-WHERE digest = loaded AND effective <= {LAST_DAY} AND ends >= {FIRST_DAY}
+FROM plan_currencies FINAL
+WHERE {_IN_FORCE}
 GROUP BY account"""
 
 _LOAD: Final = f"""\
-(SELECT argMax((digest, changes), loaded_at) FROM price_loads) AS load,
-load.1 AS loaded,
-arrayFilter(change -> change > {FIRST_DAY} AND change <= {LAST_DAY}, load.2) AS changes"""
+(SELECT argMax((digest, layout, changes), loaded_at) FROM price_loads) AS load,
+arrayFilter(change -> change > {FIRST_DAY} AND change <= {LAST_DAY}, load.3) AS changes"""
 _FIRST_AT_SAME_PRICES: Final = f"""\
 if(
         empty(changes) OR v.day < changes[1], {FIRST_DAY}, toDate(arrayLast(change -> change <= v.day, changes))
@@ -77,6 +77,7 @@ coalesce(
         ).4, ''),
         '{DEFAULT_CURRENCY}'
     )"""
+# Where no prices are loaded yet, messages stand without a rate.
 _PRICED: Final = f"""\
 FROM units<plans>
 ASOF LEFT JOIN
@@ -86,15 +87,15 @@ ASOF LEFT JOIN
         isNotNull(rate) AS has_rate,
         toInt64(ifNull(rate, 0) * 1000000) AS rate_micros
     FROM price_list FINAL
-    WHERE digest = loaded AND begins <= {LAST_DAY} AND ends >= {FIRST_DAY}
+    WHERE {_IN_FORCE}
 ) AS list
     ON {_CURRENCY} = list.currency
     AND if(
-        units.country IN (SELECT country FROM markets WHERE digest = loaded), units.country, ''
+        units.country IN (SELECT country FROM markets WHERE digest = load.1), units.country, ''
     ) = list.country
     AND units.category = list.category
     AND toDate32(units.day) >= list.begins
-WHERE list.unit = 'message'"""
+WHERE list.unit != 'conversation'"""
 
 _IS_FREE: Final = (
     "(in_free_entry_point OR list.is_free OR (in_service_window AND list.is_free_in_service_window))"

@@ -1,7 +1,8 @@
 """Puts price data into ClickHouse, so that Grafana and SQL see the same plans and rates as the reports.
 
 Owns the order: all rows of a load first, then the mark that puts it in force. A load is known by its digest, so that
-loading twice, or in two processes at once, changes nothing. What a later release writes in addition is loaded again.
+loading twice, or in two processes at once, changes nothing. The resolved tables are known by their layout as well, so
+that two releases at once do not mix what they make of the same data.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from sinks.clickhouse.client import ClickHouse
 from sinks.price_data import Prices
 
 LAYOUT: Final = 2
-"""Of the tables below: higher whenever more is written than what an earlier release made of the same price data."""
+"""Of the resolved tables: a higher one wherever a release makes something else of the same price data."""
 _PLANS: Final = (
     "account",
     "number",
     "effective",
-    "ends",
     "activated",
     "until",
     "licence",
@@ -49,6 +49,7 @@ _PRICE_LIST: Final = (
     "is_free_in_service_window",
     "rate",
 )
+_CURRENCIES: Final = ("account", "number", "begins", "ends", "currency")
 _REGIMES: Final = (
     "effective",
     "unit",
@@ -60,6 +61,8 @@ _REGIMES: Final = (
 )
 
 Row = tuple[object, ...]
+Content = tuple[str, tuple[str, ...], list[Row]]
+"""Name of a table, its columns, and its rows."""
 
 
 def loaded_digest(client: ClickHouse) -> str:
@@ -78,31 +81,40 @@ def load_prices(client: ClickHouse, prices: Prices) -> bool:
     if in_force == ((prices.digest, LAYOUT),):
         return False
     listed = tuple(price_list(prices.data))
-    for table, columns, rows in _tables(prices, listed):
-        if rows:
-            values: list[Sequence[object]] = [[prices.digest] * len(rows), *zip(*rows, strict=True)]
-            client.insert(table, ("digest", *columns), values)
+    for table, columns, rows in _tables(prices):
+        _insert(client, table, ("digest", *columns), [(prices.digest, *row) for row in rows])
+    for table, columns, rows in _resolved_tables(prices, listed):
+        resolved = [(prices.digest, LAYOUT, *row) for row in rows]
+        _insert(client, table, ("digest", "layout", *columns), resolved)
     mark = (prices.digest, datetime.now(UTC), LAYOUT, days_of_change(prices.data, listed))
-    client.insert("price_loads", ("digest", "loaded_at", "layout", "changes"), [[value] for value in mark])
+    _insert(client, "price_loads", ("digest", "loaded_at", "layout", "changes"), [mark])
     return True
 
 
-def _tables(prices: Prices, listed: Iterable[ListPrice]) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
+def _insert(client: ClickHouse, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+    if rows:
+        client.insert(table, columns, list(zip(*rows, strict=True)))
+
+
+def _tables(prices: Prices) -> Iterator[Content]:
     yield "plans", _PLANS, list(_plan_rows(prices))
     yield "plan_conversation_prices", _CONVERSATION_PRICES, list(_conversation_price_rows(prices))
     yield "rates", _RATES, list(_rate_rows(prices))
     yield "markets", _MARKETS, list(_market_rows(prices))
     yield "price_regimes", _REGIMES, list(_regime_rows(prices))
+
+
+def _resolved_tables(prices: Prices, listed: Iterable[ListPrice]) -> Iterator[Content]:
     yield "price_list", _PRICE_LIST, list(_price_list_rows(listed))
+    yield "plan_currencies", _CURRENCIES, list(_currency_rows(prices))
 
 
 def _plan_rows(prices: Prices) -> Iterator[Row]:
-    for plan, ends in prices.data.plans.with_ends():
+    for plan in prices.data.plans.plans:
         yield (
             plan.account,
             plan.number,
             plan.effective,
-            ends or FOREVER,
             plan.activated,
             plan.until,
             plan.licence,
@@ -162,3 +174,8 @@ def _price_list_rows(listed: Iterable[ListPrice]) -> Iterator[Row]:
         rate = None if terms.rate is None else decimal_of(terms.rate)
         flags = int(terms.is_free), int(terms.is_free_in_service_window)
         yield *price[:5], terms.market, terms.unit, *flags, rate
+
+
+def _currency_rows(prices: Prices) -> Iterator[Row]:
+    for plan, ends in prices.data.plans.with_ends():
+        yield plan.account, plan.number, plan.effective, ends or FOREVER, plan.card_currency

@@ -15,8 +15,15 @@ import pytest
 
 from cli.trial.faults import FaultPlan
 from cli.trial.subjects import open_embedded_subject, open_kafka_subject
-from cli.trial.trial import Outcome, make_traffic, run_trial
+from cli.trial.trial import Outcome, Traffic, make_traffic, run_trial
+from metering.alert_book import Terms
+from metering.charges import PriceData
+from schemas.plan_files import load_plans
+from schemas.regimes import load_regimes
 from simulation.generator import WorldOptions
+from tests.crash.test_alerts_kill import newest_of, write_plans
+from tests.property.test_alerts import described, expected_log
+from tests.support.alert_log import AlertLog, alert_log_of
 from tests.support.commands import convometer
 from tests.support.kafka_broker import KafkaCluster
 
@@ -70,21 +77,58 @@ def test_an_embedded_node_stays_exact(tmp_path: Path, report: Callable[[str], No
 def test_workers_on_kafka_stay_exact(
     kafka: KafkaCluster, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
-    """Workers are killed, join, leave and wake as zombies, ClickHouse goes away: the numbers are the true ones."""
+    """Workers are killed, join, leave, wake as zombies, ClickHouse goes away: numbers and notices are the true ones."""
     seed = seed_of_this_run(report)
     plan = FaultPlan(kills=KILLS, rebalance=True, sink_down=True, duplicate=True, late=True)
     traffic = make_traffic(WorldOptions(seed=seed, users=100, days=30, start=START), plan)
+    plans = tmp_path / "plans.toml"
+    write_plans(plans, sorted({str(dict(place)["account"]) for _, place, _ in traffic.truth}))
+    terms = Terms(PriceData(load_regimes(), plans=load_plans(plans)))
 
-    async def trial(clickhouse: str) -> Outcome:
+    async def trial(clickhouse: str) -> tuple[Outcome, AlertLog]:
         broker = f"kafka://{kafka.bootstrap}"
-        async with open_kafka_subject(broker, clickhouse, f"trial-{seed}", tmp_path, 2) as subject:
-            return await run_trial(subject, traffic, plan, seed)
+        async with open_kafka_subject(broker, clickhouse, f"trial-{seed}", tmp_path, 2, plans) as subject:
+            outcome = await run_trial(subject, traffic, plan, seed)
+            return outcome, await alert_log_of(
+                subject.settings, lambda log: told_of(log) == expected_of(log, terms)
+            )
 
     with clickhouse_server(tmp_path / "clickhouse") as clickhouse:
-        outcome = asyncio.run(trial(clickhouse))
+        outcome, log = asyncio.run(trial(clickhouse))
     check(outcome, plan, report)
     for fault in ("worker joined", "worker left", "suspended beyond its session", "ClickHouse away"):
         assert outcome.faults[fault] > 0, fault
+    report(f"{sum(map(len, log.counts))} counts, {len(log.notices)} notices")
+    check_notices(log, terms, traffic)
+
+
+def told_of(log: AlertLog) -> list[list[tuple[object, ...]]]:
+    """Return the notices about the counts of each partition, in the order of the topic."""
+    scopes = [{(count.account, count.number) for count in own} for own in log.counts]
+    return [
+        [described(notice) for notice in log.notices if (notice.account, notice.number) in own]
+        for own in scopes
+    ]
+
+
+def expected_of(log: AlertLog, terms: Terms) -> list[list[tuple[object, ...]]]:
+    """Return the notices that follow from the counts of each partition."""
+    return [expected_log(own, terms) for own in log.counts]
+
+
+def check_notices(log: AlertLog, terms: Terms, traffic: Traffic) -> None:
+    """Each id is there once, the log is the oracle's, and it was made from the true totals of active users."""
+    assert told_of(log) == expected_of(log, terms)
+    ids = sorted(notice.id for notice in log.notices)
+    assert len(set(ids)) == len(ids) > 0
+    assert log.table == ids
+    active = {
+        (str(place["account"]), str(place["number"]), str(place["month"])): value
+        for (query, dimensions, measure), value in traffic.truth.items()
+        for place in [dict(dimensions)]
+        if query == "active-users" and measure == "mau" and value
+    }
+    assert {scope: totals[0] for scope, totals in newest_of(log.counts).items() if totals[0]} == active
 
 
 def test_the_verb_prints_the_verdict() -> None:

@@ -38,6 +38,7 @@ from streams.topic_specs import topic_specs
 from streams.worker import Worker
 from tests.integration.test_alerts_node import PLAN, until
 from tests.oracle import alerts as oracle
+from tests.support.alert_log import values_of
 from tests.support.alerts import FakeChannel, terms_of
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.kafka_broker import KafkaCluster
@@ -70,13 +71,6 @@ def appends(first_user: int, last_user: int) -> list[Append]:
         owner = partition_of("A", event.user_key, PARTITIONS)
         by_partition.setdefault(owner, []).append(Record(None, encode_batch([event]), now_ms()))
     return [Append(EVENTS, owner, records) for owner, records in by_partition.items()]
-
-
-async def values_of(log: KafkaWorkerLog, topic: str, partition: int) -> list[bytes]:
-    """Return the committed records of a partition."""
-    end = (await log.bounds(topic, partition)).end
-    chunks = log.read(topic, partition, 0, end)
-    return [record.value async for chunk in chunks for _, record in chunk if record.value is not None]
 
 
 async def notices_of(log: KafkaWorkerLog) -> list[Notice]:

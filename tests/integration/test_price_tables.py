@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from metering.charges import PriceData
-from metering.price_list import EVER, FOREVER, price_list
+from metering.price_list import EVER, FOREVER, days_of_change, price_list
 from schemas.money import decimal_of, parse_micros
 from schemas.rate_files import load_rate_book
 from schemas.regimes import load_regimes
 from schemas.rows import Family
-from sinks.clickhouse.price_tables import load_prices, loaded_digest
+from sinks.clickhouse.price_tables import LAYOUT, load_prices, loaded_digest
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
 from sinks.price_data import PriceFiles, Prices, digest_of
 from tests.integration.conftest import Database
@@ -48,13 +48,12 @@ def test_everything_is_there_once_and_can_be_read(database: Database) -> None:
     assert load_prices(client, loaded)
     assert not load_prices(client, loaded)
     rows = client.query(
-        "SELECT number, effective, ends, mau_package, price, amau_price, vat_percent, until FROM v_plans ORDER BY ALL"
+        "SELECT number, effective, mau_package, price, amau_price, vat_percent, until FROM v_plans ORDER BY ALL"
     )
-    october = date(2026, 10, 1)
     assert rows == [
-        ("", date(2026, 1, 15), date(2026, 9, 30), 5, Decimal(100), None, Decimal(19), None),
-        ("", october, FOREVER, 2, Decimal(100), Decimal("0.000001"), None, None),
-        ("2", date(2026, 9, 1), date(2026, 9, 30), 9, Decimal(100), None, None, date(2026, 9, 30)),
+        ("", date(2026, 1, 15), 5, Decimal(100), None, Decimal(19), None),
+        ("", date(2026, 10, 1), 2, Decimal(100), Decimal("0.000001"), None, None),
+        ("2", date(2026, 9, 1), 9, Decimal(100), None, None, date(2026, 9, 30)),
     ]
     found = client.query("SELECT market, type, price FROM v_plan_conversation_prices ORDER BY ALL")
     assert found == [("", "marketing", Decimal("0.08")), ("Spain", "marketing", Decimal("0.07"))]
@@ -91,21 +90,49 @@ def test_the_price_list_is_there_as_it_is(database: Database) -> None:
         " WHERE currency = 'USD' AND country = 'DE' AND category = 'utility' ORDER BY begins"
     )
     assert lines == [
-        (EVER, date(2023, 5, 31), "Germany", "conversation", 0, None),
-        (date(2023, 6, 1), date(2025, 6, 30), "Germany", "conversation", 0, Decimal("0.05")),
+        (EVER, date(2025, 6, 30), "Germany", "conversation", 0, None),
         (date(2025, 7, 1), date(2026, 9, 30), "Germany", "message", 0, Decimal("0.05")),
         (date(2026, 10, 1), FOREVER, "Germany", "message", 0, Decimal("0.055")),
     ]
 
 
-def test_the_same_prices_are_loaded_again_where_more_is_written_of_them(database: Database) -> None:
-    """A mark of an earlier release, which wrote no price list, does not count; the next one does."""
+def test_currencies_and_days_of_change_are_those_of_the_plans(database: Database) -> None:
+    """Which card an account is charged by and until when; days of change are those of the list and of plans."""
+    client, loaded = database.client, of(prices(*PLANS))
+    load_prices(client, loaded)
+    found = client.query("SELECT number, begins, ends, currency FROM plan_currencies ORDER BY ALL")
+    assert found == [
+        ("", date(2026, 1, 15), date(2026, 9, 30), "EUR"),
+        ("", date(2026, 10, 1), FOREVER, "EUR"),
+        ("2", date(2026, 9, 1), date(2026, 9, 30), "USD"),
+    ]
+    [(changes,)] = client.query("SELECT changes FROM price_loads")
+    assert changes == days_of_change(loaded.data, price_list(loaded.data))
+    assert {date(2026, 1, 15), date(2026, 9, 1), date(2026, 10, 1), date(2025, 7, 1)} < set(changes)
+
+
+def test_an_earlier_release_changes_nothing_of_what_is_resolved(database: Database) -> None:
+    """Where its mark is the newest, the same prices are loaded again, and lines it resolved otherwise are not read."""
     client, loaded = database.client, of(prices(*PLANS))
     assert load_prices(client, loaded)
-    client.command("TRUNCATE TABLE price_list")
+    lines = client.query("SELECT count() FROM v_price_list")
+    earlier = (
+        loaded.digest,
+        LAYOUT - 1,
+        "USD",
+        "DE",
+        "utility",
+        date(2026, 11, 5),
+        FOREVER,
+        "Germany",
+        "message",
+    )
+    columns = ("digest", "layout", "currency", "country", "category", "begins", "ends", "market", "unit")
+    client.insert("price_list", columns, [[value] for value in earlier])
     client.insert("price_loads", ("digest", "loaded_at"), [[loaded.digest], [datetime.now(UTC)]])
+    assert client.query("SELECT count() FROM v_price_list") == [(1,)]
     assert load_prices(client, loaded)
-    assert client.query("SELECT count() > 0 FROM v_price_list") == [(1,)]
+    assert client.query("SELECT count() FROM v_price_list") == lines
     assert not load_prices(client, loaded)
 
 

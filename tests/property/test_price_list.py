@@ -25,6 +25,24 @@ ONE_DAY = timedelta(days=1)
 NO_ALLOTMENTS = PriceRegimes(tuple(structs.replace(row, service_allotment=0) for row in REGIMES.rows))
 
 
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Plan, ...]:
+    """Return plans of an account and a number, some of which end by themselves."""
+    firsts = draw(
+        st.lists(
+            st.tuples(st.sampled_from(["", "1"]), st.dates(date(2026, 1, 1), date(2026, 3, 1))),
+            unique=True,
+            max_size=6,
+        )
+    )
+    lengths = st.none() | st.integers(0, 40).map(timedelta)
+    return tuple(
+        plan(number=number, effective=first, until=None if length is None else first + length)
+        for number, first in firsts
+        for length in [draw(lengths)]
+    )
+
+
 def by_key(data: PriceData) -> dict[tuple[str, str, str], list[ListPrice]]:
     """Return the prices of each currency, country and category in their order."""
     found: dict[tuple[str, str, str], list[ListPrice]] = defaultdict(list)
@@ -86,9 +104,10 @@ def test_days_follow_without_gaps(data: PriceData) -> None:
 
 
 @settings(max_examples=EXAMPLES // 4)
-@given(price_data())
-def test_between_two_days_of_change_all_is_priced_alike(data: PriceData) -> None:
+@given(price_data(), histories())
+def test_between_two_days_of_change_all_is_priced_alike(data: PriceData, plans: tuple[Plan, ...]) -> None:
     """On every other day each line of the list and each plan in force is that of the day before."""
+    data = replace(data, plans=PlanBook(plans))
     found, changes = by_key(data), days_of_change(data, price_list(data))
     assert changes == sorted(set(changes))
 
@@ -121,24 +140,6 @@ def test_the_shipped_prices() -> None:
     ]
     assert found["USD", "DE", "marketing"][-1].terms.rate == 136_500
     assert found["USD", "DE", "unknown"][-1].terms.rate is None
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[Plan, ...]:
-    """Return plans of an account and a number, some of which end by themselves."""
-    firsts = draw(
-        st.lists(
-            st.tuples(st.sampled_from(["", "1"]), st.dates(date(2026, 1, 1), date(2026, 3, 1))),
-            unique=True,
-            max_size=6,
-        )
-    )
-    lengths = st.none() | st.integers(0, 40).map(timedelta)
-    return tuple(
-        plan(number=number, effective=first, until=None if length is None else first + length)
-        for number, first in firsts
-        for length in [draw(lengths)]
-    )
 
 
 @given(histories())

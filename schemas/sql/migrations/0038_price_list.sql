@@ -1,10 +1,11 @@
 -- What a delivered message is charged by, from one day to another, both included: regimes, cards and markets resolved, so
 -- that a question over many accounts has one thing to look up. country '' = every country that has no rows; unit
--- 'conversation' = messages are not charged on these days; rate NULL = the card in force has none. Without the month's
--- allotments and volume tiers. Only in the currencies that accounts are charged in.
+-- 'conversation' = messages are not charged on these days; rate NULL = there is none. Without the month's allotments and
+-- volume tiers. Only in the currencies that accounts are charged in. layout: see 0040.
 CREATE TABLE IF NOT EXISTS price_list
 (
     digest String,
+    layout UInt8,
     currency LowCardinality(String),
     country LowCardinality(String),
     category LowCardinality(String),
@@ -17,10 +18,5 @@ CREATE TABLE IF NOT EXISTS price_list
     rate Nullable(Decimal(18, 6))
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (digest, currency, country, category, begins)
+ORDER BY (digest, layout, currency, country, category, begins)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
--- What readers see of it: the newest load.
-CREATE VIEW IF NOT EXISTS v_price_list AS
-SELECT * EXCEPT (digest)
-FROM price_list FINAL
-WHERE digest = (SELECT argMax(digest, loaded_at) FROM price_loads);
