@@ -5,8 +5,9 @@ From the repository's root::
     python -m bench.dashboard --accounts 1000 --days 400
 
 Fills an embedded ClickHouse, serves the dashboard as ``run`` does, and asks for pages of accounts in turn over one
-connection, each account for the first time, so that no answer is kept from before. Prints one JSON object: wall
-milliseconds of a page, from request to last byte.
+connection, each account for the first time, so that no answer is kept from before. Months before the current one are
+one part each; the current one is several (``bench.newer_parts``). Prints one JSON object: wall milliseconds of a page,
+from request to last byte.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 import httpx
 import orjson
 
+from bench.newer_parts import write_newer
 from cli.answers import Answer, Answers
 from cli.dashboard import open_dashboard
 from cli.engine import DeadLetterRow
@@ -35,6 +37,7 @@ from cli.prices import Prices
 from cli.serving import address_of, listen, serving
 from dashboard.access.permissions import Permission
 from dashboard.access.users import User, Users, new_token
+from metering.calendar import last_day_of
 from runtime.clock import SystemClock
 from runtime.memory import settle
 from runtime.settings import Settings
@@ -112,16 +115,19 @@ async def measure(directory: Path, accounts: int, days: int, pages: int) -> dict
     async def no_windows(_asked: WindowsAsked) -> UserWindows:
         raise NotImplementedError
 
-    def prepare() -> dict[str, int]:
+    def prepare() -> dict[str, dict[str, int]]:
         migrate(pool.get())
-        return fill(pool.get(), accounts, days)
+        # Up to the end of the month, as its newer versions come on top of all its rows.
+        today = datetime.now(UTC).date()
+        rows = fill(pool.get(), accounts, days, last_day_of(today.replace(day=1)))
+        return {"rows": rows, "parts of this month": write_newer(pool.get(), rows, today)}
 
-    rows = await in_thread(prepare)
+    found = await in_thread(prepare)
     prices = Prices(in_force, pool, clock)
     answers = Answers(
         in_force, prices, pool, clock, in_thread, newest_dead_letters=no_letters, ask_windows=no_windows
     )
-    figures: dict[str, object] = {"rows": rows}
+    figures: dict[str, object] = {**found}
     async with _client(answers, in_force, clock) as client:
         for duration in ("last-7-days", "last-30-days", "last-90-days"):
             order = random.Random(7).sample(range(accounts), min(pages, accounts))

@@ -1,15 +1,15 @@
 """Rows for ``bench.grafana``: accounts with plans, and a month that is still written to.
 
-Months before the current one are one part each, as the tables' settings make them. The current month is several parts:
-what is older than a week, and newer versions in ever newer and smaller ones. They are not merged while it is measured.
+Months before the current one are one part each, as the tables' settings make them. The current month is several parts
+(``bench.newer_parts``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from bench.dashboard import fill
+from bench.newer_parts import write_newer
 from metering.charges import PriceData
 from schemas.money import parse_micros
 from schemas.plans import Plan, PlanBook
@@ -32,16 +32,6 @@ _MORE = {
         "day, account, '5550000', 'BR', 'marketing', 1, arrayJoin([131026, 131049]), 3, n % 2, 0, 1",
     ),
 }
-_NEWER = ((8, 1), (2, 1), (1, 1), (1, 2), (1, 8), (1, 32))
-"""The further parts of this month, from old to new: newer versions of how many days up to today, and of one row in how
-many. Late statuses reach back a week; most of what changes is of today, and the last flushes change little of it."""
-_COLUMNS_OF = (
-    "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{}' ORDER BY position"
-)
-_PARTS_OF = (
-    "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = '{}' AND partition = '{}'"
-    " AND active"
-)
 
 
 def fill_all(
@@ -72,23 +62,6 @@ def fill_more(client: ClickHouse, accounts: int, days: int, last: date) -> dict[
     mark = ("partition", "generation", "sequence", "source_offset", "flushed_at", "received_until")
     client.insert("flush_progress", mark, [[0, 1], [0, 0], [1, 1], [1, 1], [moment] * 2, [moment] * 2])
     return rows
-
-
-def write_newer(client: ClickHouse, tables: Mapping[str, int], today: date) -> dict[str, int]:
-    """Write newer versions of this month's rows in further parts; return how many parts the month has by table."""
-    parts = {}
-    for table in tables:
-        client.command(f"SYSTEM STOP MERGES {table}")
-        columns = [name for (name,) in client.query(_COLUMNS_OF.format(table))]
-        assert columns[-1] == "version"
-        for version, (days, one_in) in enumerate(_NEWER, 2):
-            client.command(
-                f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns[:-1])}, {version}"
-                f" FROM {table} WHERE version = 1 AND day > toDate('{today}') - {days} AND day <= toDate('{today}')"
-                f" AND cityHash64(account, number, country, partition) % {one_in} = 0"
-            )
-        parts[table] = int(client.query(_PARTS_OF.format(table, f"{today:%Y%m}"))[0][0])
-    return parts
 
 
 def load_plans(client: ClickHouse, accounts: int) -> None:

@@ -22,7 +22,7 @@ def summary_tables(summary: Summary) -> list[Table]:
     """Return the page's tables: by day first, as the csv has it, then the rest of a workbook."""
     return [
         _days(summary),
-        _tiles(summary),
+        tiles_table(summary),
         _parts("Numbers", "number", "Business number", summary.numbers),
         _parts("Countries", "country", "Country", summary.countries),
         _messages(summary.messages),
@@ -81,7 +81,8 @@ def _days(summary: Summary) -> Table:
     return Table("Days", columns, rows)
 
 
-def _tiles(summary: Summary) -> Table:
+def tiles_table(summary: Summary) -> Table:
+    """Return the tiles."""
     currencies = _currencies(summary)
     columns = (
         TableColumn("type", "Type"),

@@ -84,8 +84,8 @@ class Tile:
     charged: int = 0
     previous: int = 0
     """Conversations of the period before."""
-    messages: int = 0
-    """Delivered ones."""
+    messages: int | None = 0
+    """Delivered ones; of "free" those that nothing is charged for, None = not known without the charges."""
     costs: list[Sums] | None = None
     """By currency; None = whoever looks may not see money."""
 
@@ -240,7 +240,7 @@ def _is_nothing(tile: Tile) -> bool:
 
 
 def _tiles(conversations: Iterable[Row], usage: Iterable[Row]) -> dict[str, Tile]:
-    tiles = {key: Tile(key) for key in TITLES} | {"total": Tile("total")}
+    tiles = {key: Tile(key) for key in TITLES} | {FREE: Tile(FREE, messages=None), "total": Tile("total")}
     for row in conversations:
         free = integer(row["free"])
         for tile in (tiles[tile_of(str(row["type"]))], tiles["total"]):
@@ -249,10 +249,11 @@ def _tiles(conversations: Iterable[Row], usage: Iterable[Row]) -> dict[str, Tile
             tile.charged += integer(row["charged"])
         tiles[FREE].conversations += free
         tiles[FREE].free += free
+    messages: dict[str, int] = defaultdict(int)
     for row in usage:
-        delivered = integer(row["delivered"])
-        tiles[tile_of_messages(str(row["category"]), row["template"])].messages += delivered
-        tiles["total"].messages += delivered
+        messages[tile_of_messages(str(row["category"]), row["template"])] += integer(row["delivered"])
+    for key, delivered in (*messages.items(), ("total", sum(messages.values()))):
+        tiles[key].messages = delivered
     return tiles
 
 
@@ -269,6 +270,7 @@ def _add_costs(tiles: dict[str, Tile], charges: list[Charge]) -> None:
     for key, tile in tiles.items():
         tile.costs = sums_of(by_tile[key])
     tiles["total"].costs = sums_of(charges)
+    tiles[FREE].messages = sum(charge.free for charge in charges if charge.unit == "message")
 
 
 def _days(

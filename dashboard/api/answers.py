@@ -1,18 +1,20 @@
 """Turns answers into JSON or, by ``Accept``, into csv.
 
-Owns the choice between them. Amounts leave as decimal text, so that no reader makes binary fractions of them.
+Owns the choice between them. A csv is a download: it takes that permission, and stands in the audit log. Amounts leave as
+decimal text, so that no reader makes binary fractions of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
+from dashboard.access.permissions import Permission
 from dashboard.http import Refusal, tagged
 from dashboard.site import Visit
 from metering.charges import Charge
@@ -21,25 +23,29 @@ from sinks.exports.flat import cell_text, csv_bytes
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
+_CSV_TYPE: Final = "text/csv; charset=utf-8; header=present"
 _MONEY: Final = ("rate", "amount", "provider_amount")
 
 
-def wanted_type(request: Request) -> str:
-    """Return what the client wants of JSON and csv; without a wish JSON.
+def form_of(visit: Visit, offered: Sequence[str] = (JSON, CSV)) -> str:
+    """Return which of the offered types the client wants; without a wish the first.
 
     Raises:
-        Refusal: 406, neither.
+        Refusal: 406, none of them; 403, csv is a download, which this visitor may not have.
     """
     best, best_weight = "", 0.0
-    for part in request.headers.get("accept", "*/*").split(","):
+    for part in visit.request.headers.get("accept", "*/*").split(","):
         media_type, *parameters = [piece.strip().lower() for piece in part.split(";")]
         weight = _weight(parameters)
-        for offered in (JSON, CSV):
-            kind = offered.partition("/")[0]
-            if media_type in (offered, f"{kind}/*", "*/*") and weight > best_weight:
-                best, best_weight = offered, weight
+        for each in offered:
+            kind = each.partition("/")[0]
+            if media_type in (each, f"{kind}/*", "*/*") and weight > best_weight:
+                best, best_weight = each, weight
     if not best:
-        raise Refusal(406, f"Accept: this is answered as {JSON} or {CSV}")
+        raise Refusal(406, f"Accept: this is answered as {' or '.join(offered)}")
+    if best == CSV and not visit.principal.may(Permission.EXPORT):
+        visit.note("denied", "", f"{visit.request.url.path} as csv needs {Permission.EXPORT}")
+        raise Refusal(403, f"As csv this needs the permission `{Permission.EXPORT}`; as JSON it does not.")
     return best
 
 
@@ -71,18 +77,44 @@ def rows_response(
         version: of the totals, read before the rows were: rows that are newer than their tag are only sent once more.
             None = they change without the totals, so that the tag goes by what is answered.
     """
-    permissions = ",".join(sorted(visit.principal.permissions))
-    form = wanted_type(visit.request)
+    form, headers = form_of(visit), {}
     if form == JSON:
-        response = Response(msgspec.json.encode({"data": rows, **more}), media_type=JSON)
+        content = msgspec.json.encode({"data": rows, **more})
     else:
-        response = Response(csv_of(rows, columns), media_type="text/csv; charset=utf-8; header=present")
+        content = csv_of(rows, columns)
         if more.get("next"):
             following = visit.request.url.include_query_params(after=str(more["next"]))
-            response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    if version is None:
-        version = hashlib.sha256(response.body).hexdigest()
-    return tagged(visit.request, response, version, permissions, form)
+            headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return answer(visit, form, content, version, headers=headers)
+
+
+def answer(
+    visit: Visit,
+    form: str,
+    content: bytes,
+    version: str | None,
+    *parts: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an answer with its entity tag; a csv is noted as the download that it is.
+
+    Args:
+        visit: who asks, and for what.
+        form: see ``form_of``.
+        content: in that form.
+        version: see ``rows_response``.
+        parts: what else it depends on beside the URL and what the visitor may see.
+        headers: of the answer.
+    """
+    media_type = JSON if form == JSON else _CSV_TYPE
+    response = Response(content, headers=dict(headers or {}), media_type=media_type)
+    permissions = ",".join(sorted(visit.principal.permissions))
+    tag_parts = (hashlib.sha256(content).hexdigest() if version is None else version, *parts)
+    response = tagged(visit.request, response, *tag_parts, permissions, form)
+    if form == CSV and response.status_code == HTTPStatus.OK:
+        url = visit.request.url
+        visit.note("export", visit.request.query_params.get("account", ""), f"{url.path} as csv {url.query}")
+    return response
 
 
 def csv_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:
@@ -91,7 +123,7 @@ def csv_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> byte
 
 
 def json_response(content: object) -> Response:
-    """Return one object that depends on the moment."""
+    """Return one object that depends on the moment, and is not kept; ask ``form_of`` before it is made."""
     return Response(msgspec.json.encode(content), media_type=JSON)
 
 

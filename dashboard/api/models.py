@@ -190,7 +190,9 @@ class SummaryTile(BaseModel):
     free: int
     charged: int
     previous: int = Field(description="conversations of the period before")
-    messages: int = Field(description="delivered ones")
+    messages: int | None = Field(
+        description="delivered ones; of `free` those that nothing is charged for, null = no permission `money`"
+    )
     costs: list[Cost] | None = Field(description="null = no permission `money`")
 
 

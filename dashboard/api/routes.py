@@ -17,7 +17,7 @@ from starlette.responses import Response
 from dashboard.access.permissions import Permission
 from dashboard.api import models
 from dashboard.api.access import allowed
-from dashboard.api.answers import charge_row, json_response, rows_response
+from dashboard.api.answers import JSON, answer, charge_row, csv_of, form_of, json_response, rows_response
 from dashboard.api.paging import LIMIT_DEFAULT, LIMIT_MAX, Row, cut, keys_of, page_of, sort_key
 from dashboard.asking import (
     ask_charges,
@@ -35,7 +35,8 @@ from dashboard.pages.windows import asked_windows
 from dashboard.periods import DEFAULT, Duration, Period, period_of
 from dashboard.ports import AccountInfo, QueryName
 from dashboard.site import Visit, month_of
-from dashboard.usage import Tile
+from dashboard.tables import tiles_table
+from dashboard.usage import Summary, Tile
 from dashboard.views import View
 from metering.charges import Sums
 from schemas.money import decimal_of
@@ -44,6 +45,8 @@ from sinks.clickhouse.ladder_health import LadderHealth
 from sinks.clickhouse.notices import SORT_KEYS, NoticeRow, NoticesAsked
 from sinks.clickhouse.notices import sort_key as notice_sort_key
 from sinks.clickhouse.reader import Filters, columns_of
+from sinks.exports import render
+from sinks.exports.tables import as_csv
 
 _ERRORS = (400, 401, 403, 404, 406, 422, 429, 503)
 router = APIRouter(
@@ -133,26 +136,28 @@ def _period(visit: Visit, info: AccountInfo, from_day: date | None, to_day: date
     return Period(first, last)
 
 
-@router.get("/accounts", response_model=list[models.Account])
+@router.get("/accounts", response_model=list[models.Account], responses=_CSV)
 async def accounts(visit: Usage) -> Response:
     """List the accounts that may be seen."""
-    names = visit.site.settings().accounts
-    return json_response(
-        [
-            {"account": account, "name": names[account].name if account in names else ""}
-            for account in await visit.site.accounts(visit.principal)
-        ]
-    )
+    form, names = form_of(visit), visit.site.settings().accounts
+    rows: list[Row] = [
+        {"account": account, "name": names[account].name if account in names else ""}
+        for account in await visit.site.accounts(visit.principal)
+    ]
+    content = msgspec.json.encode(rows) if form == JSON else csv_of(rows, tuple(models.Account.model_fields))
+    return answer(visit, form, content, version=None)
 
 
 @router.get("/accounts/{account}", response_model=models.AccountDetails)
 async def account_details(visit: Usage, account: Annotated[str, Path(max_length=200)]) -> Response:
     """Tell what there is to choose from in an account."""
     info = await visit.site.account_info(visit.allowed(account))
-    return json_response({name: getattr(info, name) for name in models.AccountDetails.model_fields})
+    form = form_of(visit, (JSON,))
+    content = msgspec.json.encode({name: getattr(info, name) for name in models.AccountDetails.model_fields})
+    return answer(visit, form, content, version=None)
 
 
-@router.get("/summary", response_model=models.Summary)
+@router.get("/summary", response_model=models.Summary, responses=_CSV)
 async def summary(
     visit: Usage,
     asked: Annotated[Asked, Depends()],
@@ -170,21 +175,25 @@ async def summary(
         chosen = DEFAULT if duration in (None, Duration.CUSTOM) else duration
         period = period_of(chosen, info.today)
     view = View(asked.account, chosen, period, filters.numbers, filters.countries)
+    form, version = form_of(visit), await visit.site.cache.version()
     made = await ask_summary(visit, view)
+    content = msgspec.json.encode(_summary(view, info, made)) if form == JSON else as_csv(tiles_table(made))
+    return answer(visit, form, content, version, str(period), str(view.previous))
+
+
+def _summary(view: View, info: AccountInfo, made: Summary) -> dict[str, object]:
     previous = view.previous
-    return json_response(
-        {
-            "account": asked.account,
-            "time_zone": info.time_zone,
-            "first_day": period.first,
-            "last_day": period.last,
-            "previous_first_day": previous.first if previous else None,
-            "previous_last_day": previous.last if previous else None,
-            "tiles": [_tile(tile) for tile in made.tiles],
-            "total": _tile(made.total),
-            "incoming": made.incoming,
-        }
-    )
+    return {
+        "account": view.account,
+        "time_zone": info.time_zone,
+        "first_day": view.period.first,
+        "last_day": view.period.last,
+        "previous_first_day": previous.first if previous else None,
+        "previous_last_day": previous.last if previous else None,
+        "tiles": [_tile(tile) for tile in made.tiles],
+        "total": _tile(made.total),
+        "incoming": made.incoming,
+    }
 
 
 @router.get("/usage", response_model=models.Page[models.UsageRow], responses=_CSV)
@@ -263,7 +272,8 @@ async def notices(
 
 
 @router.get(
-    "/report", responses={200: {"description": "The final report, as `convometer report` prints it."}}
+    "/report",
+    responses={200: {"description": "The final report, as `convometer report` prints it.", **_CSV[200]}},
 )
 async def report(
     visit: Money,
@@ -273,13 +283,18 @@ async def report(
 ) -> Response:
     """Return the final report of a month."""
     info = await visit.site.account_info(visit.allowed(account))
-    return json_response(await ask_report(visit.site, account, month_of(month, info.today), number))
+    form, version = form_of(visit), await visit.site.cache.version()
+    made = await ask_report(visit.site, account, month_of(month, info.today), number)
+    content = msgspec.json.encode(made) if form == JSON else await visit.site.pool.run(render, made, "csv")
+    # It says whether it is final, which the day decides.
+    return answer(visit, form, content, version, str(info.today))
 
 
 @router.get("/live", response_model=models.Live)
 async def live(visit: Usage, account: AccountName) -> Response:
     """Return what the last minutes added, how far the totals are, and what was refused."""
     visit.allowed(account)
+    form_of(visit, (JSON,))
     site, sampled_at = visit.site, visit.site.live.sampled_at
     sees_all = visit.principal.accounts is None
     return json_response(
@@ -308,6 +323,7 @@ async def windows(
     number: Annotated[str, Query(max_length=200, description="only with this business number")] = "",
 ) -> Response:
     """Return one user's windows and conversations. Each look is noted in the audit log."""
+    form_of(visit, (JSON,))
     return json_response(await asked_windows(visit, visit.allowed(account), user, number))
 
 

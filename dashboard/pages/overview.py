@@ -115,7 +115,7 @@ async def usage_file(visit: Visit) -> Response:
     file_format = visit.request.path_params["format"]
     summary = await ask_summary(visit, view)
     if file_format == "csv":
-        content, media_type = usage_csv(summary), "text/csv; charset=utf-8"
+        content, media_type = await usage_csv(visit, summary), "text/csv; charset=utf-8"
     elif file_format == "xlsx":
         content, media_type = await _workbook(visit, summary, view, info), XLSX
     else:
@@ -127,9 +127,9 @@ async def usage_file(visit: Visit) -> Response:
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
-def usage_csv(summary: Summary) -> bytes:
+async def usage_csv(visit: Visit, summary: Summary) -> bytes:
     """Return the days of a summary as csv."""
-    return as_csv(summary_tables(summary)[0])
+    return await visit.site.pool.run(as_csv, summary_tables(summary)[0])
 
 
 async def _workbook(visit: Visit, summary: Summary, view: View, info: AccountInfo) -> bytes:
@@ -143,10 +143,9 @@ async def details_file(visit: Visit) -> Response:
     """Return every conversation row of the view as csv."""
     view, info = await sound_view(visit)
     rows = await ask_rows(visit.site, "conversations", view.filters())
+    content = await visit.site.pool.run(as_csv, details_table(rows))
     visit.note("export", view.account, f"details.csv {view.query()}")
-    return attachment(
-        as_csv(details_table(rows)), "text/csv; charset=utf-8", f"{file_stem(view, info)}-details.csv"
-    )
+    return attachment(content, "text/csv; charset=utf-8", f"{file_stem(view, info)}-details.csv")
 
 
 def file_stem(view: View, info: AccountInfo) -> str:

@@ -84,6 +84,7 @@ def _take_budget(visit: Visit) -> None:
 async def _mail(visit: Visit, view: View, info: AccountInfo, addresses: tuple[str, ...]) -> Mail:
     summary = await ask_summary(visit, view)
     facts = facts_of(view, info, await ask_freshness(visit.site), visit.site.now())
+    content = await usage_csv(visit, summary)
     lines = [
         f"WhatsApp usage of {info.title}, {view.days_text} (days in {info.time_zone}).",
         "The figures by day are attached as CSV.",
@@ -95,9 +96,7 @@ async def _mail(visit: Visit, view: View, info: AccountInfo, addresses: tuple[st
         to=addresses,
         subject=f"WhatsApp usage of {info.title}, {view.days_text}",
         text="\n".join(lines),
-        attachments=(
-            Attachment(safe_file_name(f"{file_stem(view, info)}.csv"), usage_csv(summary), "text/csv"),
-        ),
+        attachments=(Attachment(safe_file_name(f"{file_stem(view, info)}.csv"), content, "text/csv"),),
     )
 
 

@@ -161,6 +161,72 @@ async def test_csv_comes_by_accept(client: httpx.AsyncClient) -> None:
     assert (await client.get(following)).json()["data"] != rows
 
 
+async def test_csv_of_the_summary_the_accounts_and_the_report(client: httpx.AsyncClient) -> None:
+    """Each as a table of what the JSON says: tiles, accounts, and the report as its own csv has it."""
+    as_csv = {"Accept": "text/csv"}
+    summary = f"/api/v1/summary?account={OWN}&duration=last-30-days"
+    made = (await client.get(summary)).json()
+    tiles = list(csv.DictReader(io.StringIO((await client.get(summary, headers=as_csv)).text)))
+    expected = [(each["title"], str(each["conversations"])) for each in (*made["tiles"], made["total"])]
+    assert [(line["type"], line["conversations"]) for line in tiles] == expected
+    accounts = (await client.get("/api/v1/accounts")).json()
+    found = csv.DictReader(io.StringIO((await client.get("/api/v1/accounts", headers=as_csv)).text))
+    assert list(found) == accounts
+    report = f"/api/v1/report?account={OWN}&month=2026-10"
+    text = (await client.get(report, headers=as_csv)).text
+    saved = (await client.get(f"/downloads/report.csv?account={OWN}&month=2026-10")).text
+    assert text == saved
+    assert OWN in text
+
+
+@pytest.mark.parametrize(
+    "path", [f"/api/v1/{name}?account={OWN}" for name in ("summary", "report", "usage", "charges", "limits")]
+)
+async def test_whoever_has_an_answer_is_told_so(served: Served, client: httpx.AsyncClient, path: str) -> None:
+    """304 while nothing changed, in each form for itself; the whole answer again when the totals did."""
+    for accept in ("application/json", "text/csv"):
+        tag = (await client.get(path, headers={"Accept": accept})).headers["etag"]
+        again = {"Accept": accept, "If-None-Match": tag}
+        assert (await client.get(path, headers=again)).status_code == 304
+    if "limits" in path:
+        return  # its tag goes by what it says
+    served.meter.version = "another"
+    served.clock.advance(10_000)
+    assert (await client.get(path, headers=again)).status_code == 200
+
+
+async def test_a_csv_takes_the_permission_and_is_noted(served: Served) -> None:
+    """A token without `export` gets the rows as JSON and not as csv; both the csv and the refusal are in the log."""
+    audit = served.dashboard.gate.audit
+    reading = served.client(Authorization=f"Bearer {served.token('root', Permission.USAGE)}")
+    assert (await reading.get(URL)).status_code == 200
+    assert not audit.tail(10)
+    refused = await reading.get(URL, headers={"Accept": "text/csv"})
+    assert refused.status_code == 403
+    assert "`export`" in refused.json()["detail"]
+    saving = served.client(
+        Authorization=f"Bearer {served.token('root', Permission.USAGE, Permission.EXPORT)}"
+    )
+    as_csv = await saving.get(URL, headers={"Accept": "text/csv"})
+    assert as_csv.status_code == 200
+    again = {"Accept": "text/csv", "If-None-Match": as_csv.headers["etag"]}
+    assert (await saving.get(URL, headers=again)).status_code == 304
+    [saved, denied] = audit.tail(10)
+    assert (saved.event, saved.account) == ("export", OWN)
+    assert "/api/v1/conversations as csv" in saved.what
+    assert denied.event == "denied"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"/api/v1/accounts/{OWN}", f"/api/v1/live?account={OWN}", f"/api/v1/windows?account={OWN}&user=4915"],
+)
+async def test_what_has_no_table_is_json_only(client: httpx.AsyncClient, path: str) -> None:
+    """Whoever wants csv alone of an object is told that there is none, before anything is asked."""
+    assert (await client.get(path)).headers["content-type"] == "application/json"
+    assert (await client.get(path, headers={"Accept": "text/csv"})).status_code == 406
+
+
 @pytest.mark.parametrize(
     ("accept", "status", "media_type"),
     [

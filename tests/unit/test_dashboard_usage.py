@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from dashboard.periods import Duration, Period, previous_period
 from dashboard.usage import FREE, Change, Counted, Row, summary_of
+from metering.pricing import charges_of
+from tests.support.prices import counts_of, delivered, opened, plan, prices
 
 FIRST = date(2026, 3, 1)
 TYPES = [
@@ -120,7 +122,8 @@ def test_every_figure_is_a_sum_of_rows(
         assert sum(line.messages for line in lines) == total(usage, "delivered", period)
         assert sum(line.incoming for line in lines) == total(incoming, "count", period) == summary.incoming
     assert sum(line.messages for line in summary.days) == total(usage, "delivered", period)
-    assert sum(tile.messages for tile in summary.tiles) == summary.total.messages
+    assert tiles[FREE].messages is None, "without the charges nobody knows which of them are free"
+    assert sum(tile.messages or 0 for tile in summary.tiles) == summary.total.messages
     for column in ("total", "sent", "delivered", "read", "not_delivered"):
         assert sum(getattr(line, column) for line in summary.messages) == total(usage, column, period)
 
@@ -140,3 +143,21 @@ def test_free_form_messages_are_service_messages() -> None:
     rows: list[Row] = [{**base, "template": template, **counts} for template in (True, False, None)]
     summary = summary_of(Counted([], rows, [], None), Period(FIRST, FIRST), None)
     assert {line.key: line.total for line in summary.messages} == {"service": 2, "unclassified": 1}
+
+
+def test_messages_that_nothing_is_charged_for_stand_in_their_tile() -> None:
+    """Free by the rules of their day, whatever their category; conversations of another time are no messages."""
+    day = date(2026, 10, 2)
+    counted = counts_of(
+        delivered(day, 5, "marketing"),
+        delivered(day, 3, "marketing", in_free_entry_point=True),
+        delivered(day, 2, "utility", country="ES"),
+        delivered(day, 4, "service", country="ES"),
+        opened(date(2024, 12, 1), 7, "service"),
+    )
+    charges = charges_of(counted, prices(plan()))
+    period = Period(date(2024, 12, 1), day)
+    summary = summary_of(Counted([], [], [], charges), period, None)
+    [free] = [tile for tile in summary.tiles if tile.key == FREE]
+    # The month's first service messages are free.
+    assert (free.messages, free.costs) == (3 + 4, [])
