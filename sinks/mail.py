@@ -298,5 +298,6 @@ def _fault_of(fault: Exception, causes: Sequence[BaseException], name: str) -> M
 
 
 def _reply(code: int, text: str) -> str:
-    """Return a server's answer as one line; what it says comes from outside."""
-    return f"{code} {_one_line(text, SUBJECT_CHARACTERS_MAX)}".strip()
+    """Return a server's answer as one line; what it says comes from outside. Without a code it is no answer of SMTP."""
+    said = _one_line(text, SUBJECT_CHARACTERS_MAX)
+    return f"{code} {said}".strip() if code > 0 else said

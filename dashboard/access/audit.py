@@ -7,7 +7,7 @@ get in.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -66,15 +66,24 @@ class Audit:
         self._path.rename(older)
         self._descriptor = self._open()
 
-    def tail(self, limit: int) -> list[AuditEntry]:
-        """Return the newest entries, newest first, of this file and the older ones. A damaged line is left out."""
+    def tail(
+        self, limit: int, is_wanted: Callable[[AuditEntry], bool] = lambda _entry: True
+    ) -> list[AuditEntry]:
+        """Return the newest entries, newest first, of this file and the older ones. A damaged line is left out.
+
+        Args:
+            limit: how many at most.
+            is_wanted: which of them.
+        """
         found: list[AuditEntry] = []
         for path in self._newest_first():
             for line in reversed(path.read_bytes().splitlines()):
                 try:
-                    found.append(msgspec.json.decode(line, type=AuditEntry))
+                    entry = msgspec.json.decode(line, type=AuditEntry)
                 except msgspec.MsgspecError:
                     continue
+                if is_wanted(entry):
+                    found.append(entry)
                 if len(found) == limit:
                     return found
         return found

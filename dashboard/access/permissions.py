@@ -47,6 +47,11 @@ class Principal:
     """What a form of this session must carry; "" = nothing has to, as no browser sends it by itself (a token)."""
     role: str = ""
 
+    @property
+    def user(self) -> str:
+        """Return whose request it is, whichever of their tokens it came with."""
+        return self.name.partition("/")[0] if self.kind == "token" else self.name
+
     def may(self, permission: Permission) -> bool:
         """Tell whether something is allowed."""
         return permission in self.permissions

@@ -1,7 +1,7 @@
 """Turns answers into JSON or, by ``Accept``, into csv.
 
-Owns the choice between them. A csv is a download: it takes that permission, and stands in the audit log. Amounts leave as
-decimal text, so that no reader makes binary fractions of them.
+Owns the choice between them. A csv is a download: it takes that permission, and stands in the audit log. Amounts
+leave as decimal text, so that no reader makes binary fractions of them.
 """
 
 from __future__ import annotations

@@ -129,10 +129,11 @@ async def active_users_chart(visit: Visit) -> Response:
     is_in_page = visit.request.url.path.startswith("/charts/")
     if is_in_page and file_format not in ("json", "svg"):
         raise Refusal(404, "There is no such picture; files are among the downloads.")
-    width = width_of(visit.request.query_params.get("width", "") if file_format == "json" else "")
+    is_drawn_there = is_in_page and file_format == "json"
+    width = width_of(visit.request.query_params.get("width", "") if is_drawn_there else "")
     theme = theme_of(visit.request.query_params.get("theme", ""))
     chart = mau_chart_of(growth, info, month, theme, width_pixels=width)
-    if file_format == "json":
+    if is_drawn_there:
         return tagged(
             visit.request,
             Response(chart.as_json(), media_type="application/json"),

@@ -62,17 +62,17 @@ async def send_report(visit: Visit) -> Response:
         return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=502)
     left_out = ", ".join(outcome.refused) or "none"
     visit.note("email", view.account, f"{view.query()} to {', '.join(outcome.accepted)}; refused: {left_out}")
-    visit.site.recipients.used(visit.principal.name, outcome.accepted, visit.site.clock.now_seconds())
+    visit.site.recipients.used(visit.principal.user, outcome.accepted, visit.site.clock.now_seconds())
     return await _pane(visit, view, info, _Filled(outcome=outcome))
 
 
 def _take_budget(visit: Visit) -> None:
-    """Count one mail of this visitor.
+    """Count one mail of this user.
 
     Raises:
         Refusal: 429, the hour's are used up.
     """
-    wait_seconds = visit.site.mail_budget.take(visit.principal.name, visit.site.clock.now_seconds())
+    wait_seconds = visit.site.mail_budget.take(visit.principal.user, visit.site.clock.now_seconds())
     if wait_seconds:
         raise Refusal(
             429,
@@ -112,7 +112,7 @@ async def _pane(visit: Visit, view: View, info: AccountInfo, filled: _Filled, st
         typed=filled.typed,
         chosen=filled.chosen,
         outcome=filled.outcome,
-        offered=visit.site.recipients.offered(visit.principal.name),
+        offered=visit.site.recipients.offered(visit.principal.user),
         mail_is_set_up=bool(settings.host),
         domains=[domain for domain in settings.allowed_domains if domain != "*"],
         recipients_max=settings.recipients_max,
