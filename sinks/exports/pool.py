@@ -176,6 +176,8 @@ class ExportPool:
         return self._worker
 
     async def _drop_worker(self) -> None:
+        if self._closed:
+            return  # whoever closes ends it, and two at once would take its pipes from one another
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.end()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sinks.exports import pool as pool_module
 from sinks.exports.pool import ExportCrashed, ExportPool, ExportsBusy, ExportsClosed, ExportTooLong
 
 LONG_SECONDS = 120.0
@@ -255,6 +256,34 @@ def test_closing_ends_the_process_and_whoever_waits(tmp_path: Path) -> None:
         assert [type(outcome) for outcome in outcomes] == [ExportsClosed, ExportsClosed]
         with pytest.raises(ExportsClosed):
             await pool.run(os.getpid)
+
+    run(test)
+
+
+def test_a_process_is_ended_once_when_its_job_breaks_while_the_pool_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job sees its process die before the pool is done with it, and leaves it alone."""
+    ended: list[object] = []
+    end = pool_module._Worker.end
+
+    async def end_slowly(worker: pool_module._Worker) -> None:
+        ended.append(worker)
+        assert worker.process_id is not None
+        os.kill(worker.process_id, signal.SIGKILL)
+        await asyncio.sleep(0.3)
+        await end(worker)
+
+    async def test() -> None:
+        gate = str(tmp_path / "gate")
+        pool = ExportPool(4, LONG_SECONDS)
+        job = asyncio.create_task(pool.run(wait_for_file, gate))
+        await until(Path(gate + ".begun").exists)
+        monkeypatch.setattr(pool_module._Worker, "end", end_slowly)
+        await pool.close()
+        with pytest.raises(ExportsClosed):
+            await job
+        assert len(ended) == 1
 
     run(test)
 
