@@ -17,7 +17,6 @@ PAGES = (
     f"/active-users?account={ACCOUNT}",
     f"/report?account={ACCOUNT}",
     f"/live?account={ACCOUNT}",
-    f"/windows?account={ACCOUNT}&user=34612871677",
     "/audit",
     "/api/docs",
     f"/send?account={ACCOUNT}",
@@ -38,10 +37,12 @@ def pages(dashboard: RunningDashboard) -> dict[str, tuple[str, ...]]:
     Of active users there is a month that is over, too, in which every threshold was crossed.
     """
     over = f"/active-users?account={ACCOUNT}&month={dashboard.whole_month()}"
+    windows = f"/windows?account={ACCOUNT}&user={dashboard.seeded_user()}"
     return {
         **dict.fromkeys(PAGES, ()),
         f"/live?account={ACCOUNT}": ("[data-table=freshness] td", "[data-table=ladder] td"),
         over: ("meter", "[data-table=limits] td", "[data-table=notices] td"),
+        windows: (".state", "[data-table=conversations] td.text"),
     }
 
 

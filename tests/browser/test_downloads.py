@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import re
 import struct
+from decimal import Decimal
 from pathlib import Path
 
 import openpyxl
@@ -14,44 +14,22 @@ import pytest
 from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
-from tests.browser.test_overview import number
+from dashboard.periods import Duration
+from tests.browser.reading import cells_of, parts, table_cells
+from tests.browser.saving import downloaded, picture_of
+from tests.browser.views import SEVERAL, Values, chosen_of, of_some_filters, show
 from tests.support.dashboard_process import ACCOUNT, REFUSED, MailBox, RunningDashboard
+from tests.support.overview_truth import Chosen, exact_sum, figures_of, tile_of
 
 URL = f"/overview?account={ACCOUNT}&duration=last-30-days"
 _MARKETING = (0x39, 0x97, 0xF2)
 """Colour of marketing in every chart."""
-_COUNT_PIXELS = """async ([source, colour]) => {
-  const image = new Image();
-  image.src = source;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  canvas.width = image.width; canvas.height = image.height;
-  const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0);
-  const data = context.getImageData(0, 0, image.width, image.height).data;
-  let found = 0;
-  for (let i = 0; i < data.length; i += 4)
-    if (colour.every((value, place) => Math.abs(data[i + place] - value) < 12)) found++;
-  return [image.width, image.height, found];
-}"""
-
-
-def downloaded(page: Page, name: str, directory: Path) -> bytes:
-    """Return a file of the download menu."""
-    page.locator("details.menu > summary").first.click()
-    with page.expect_download() as waiting:
-        page.get_by_role("link", name=name).click()
-    path = directory / waiting.value.suggested_filename
-    waiting.value.save_as(path)
-    page.keyboard.press("Escape")
-    return path.read_bytes()
 
 
 def table_of(page: Page) -> list[list[str]]:
     """Return the figures of the chart as the page has them, without separators."""
-    page.locator("details.data > summary").first.click()
-    rows = page.locator("details.data table tbody tr").first.locator("xpath=..").locator("tr").all()
-    return [[cell.replace(",", "") for cell in row.locator("th, td").all_inner_texts()] for row in rows]
+    rows = cells_of(page.locator("details.data table").first.locator("tbody tr"))
+    return [[cell.replace(",", "") for cell in row] for row in rows]
 
 
 @pytest.mark.parametrize(("name", "media_type"), [("PNG image", "png"), ("JPEG image", "jpeg")])
@@ -59,13 +37,12 @@ def test_pictures_show_the_chart(page: Page, tmp_path: Path, name: str, media_ty
     """PNG and JPEG have the size of the chart in double resolution, and its bars are in them."""
     page.goto(URL)
     content = downloaded(page, name, tmp_path)
-    source = f"data:image/{media_type};base64,{base64.b64encode(content).decode()}"
-    width, height, bars = page.evaluate(_COUNT_PIXELS, [source, list(_MARKETING)])
-    assert (width, height > 600) == (1800, True)
-    assert bars > 2000
+    picture = picture_of(page, content, media_type, _MARKETING)
+    assert (picture.width, picture.height > 600) == (1800, True)
+    assert picture.coloured > 2000
     if media_type == "png":
         assert content[:8] == b"\x89PNG\r\n\x1a\n"
-        assert struct.unpack(">II", content[16:24]) == (width, height)
+        assert struct.unpack(">II", content[16:24]) == (picture.width, picture.height)
 
 
 def test_the_svg_is_the_picture_of_the_screen(page: Page, tmp_path: Path) -> None:
@@ -95,40 +72,92 @@ def test_the_pdf_has_the_chart_with_its_texts(page: Page, tmp_path: Path) -> Non
         assert part in text
 
 
-def test_the_csv_equals_the_page(page: Page, tmp_path: Path) -> None:
-    """Each line and number of the table below the chart stands in the csv."""
+def test_the_csv_equals_the_page(page: Page, dashboard: RunningDashboard, tmp_path: Path) -> None:
+    """Each line and number of the table below the chart stands in the csv; costs are the charges', unrounded."""
     page.goto(URL)
     content = downloaded(page, "Days as CSV", tmp_path).decode()
     lines = list(csv.reader(io.StringIO(content)))
     shown = table_of(page)
     costs = lines[0].index("cost_usd")
     assert [line[:costs] for line in lines[1:]] == [row[:costs] for row in shown]
-    assert len(shown) == 30
+    chosen = chosen_of(dashboard, Duration.LAST_30_DAYS)
+    assert [line[0] for line in lines[1:]] == [str(day) for day in chosen.period.days]
+    charges = chosen.of(dashboard.rows("charges"))
+    by_day = [[row for row in charges if row["day"] == line[0]] for line in lines[1:]]
+    assert [Decimal(line[costs]) for line in lines[1:]] == [exact_sum(rows) for rows in by_day]
+    unrated = [sum(row["charged"] for row in rows if row["amount"] is None) for rows in by_day]
+    assert [int(line[costs + 1]) for line in lines[1:]] == unrated
+    assert sum(unrated) > 0
 
 
-def test_every_row_as_csv_equals_the_query(page: Page, dashboard: RunningDashboard, tmp_path: Path) -> None:
-    """The detailed csv has the rows of the verb ``conversations``."""
-    page.goto(URL)
+@of_some_filters
+def test_every_row_as_csv_equals_the_query(
+    page: Page, dashboard: RunningDashboard, tmp_path: Path, numbers: Values, countries: Values
+) -> None:
+    """The detailed csv has all rows of the verb ``conversations`` that the view holds, and no other."""
+    show(page, Duration.LAST_30_DAYS, numbers, countries)
     lines = list(csv.DictReader(io.StringIO(downloaded(page, "Every row as CSV", tmp_path).decode())))
-    days = {line["day"] for line in lines}
-    wanted = [row for row in dashboard.rows("conversations") if row["day"] in days]
+    chosen = chosen_of(dashboard, Duration.LAST_30_DAYS, numbers, countries)
+    wanted = chosen.of(dashboard.rows("conversations"))
     assert lines == [{name: str(value) for name, value in row.items()} for row in wanted]
+    assert len(lines) > 30
 
 
-def test_the_workbook_equals_the_page(page: Page, tmp_path: Path) -> None:
-    """The workbook has the days, the tiles and the parts of the page, as numbers and dates."""
+def test_the_workbook_equals_the_page(page: Page, dashboard: RunningDashboard, tmp_path: Path) -> None:
+    """The workbook has the days, the parts and the messages of the page, and every row, as numbers and dates."""
     page.goto(URL)
     book = openpyxl.load_workbook(
         io.BytesIO(downloaded(page, "Everything as XLSX", tmp_path)), data_only=True
     )
-    assert {"Days", "Summary", "Numbers", "Countries", "Messages", "Rows"} <= set(book.sheetnames)
     shown = table_of(page)
-    cells = list(book["Days"].iter_rows(min_row=2, max_row=1 + len(shown), values_only=True))
     width = len(shown[0]) - 1
-    assert [[str(row[0])[:10], *map(str, row[1:width])] for row in cells] == [row[:width] for row in shown]
-    tiles = {row[0]: row[1] for row in book["Summary"].iter_rows(min_row=2, values_only=True)}
-    marketing = page.locator("[data-tile=marketing] [data-figure=conversations]").inner_text()
-    assert tiles["Marketing"] == number(marketing)
+    assert [row[:width] for row in sheet_of(book, "Days")[: len(shown)]] == [row[:width] for row in shown]
+    for name, column in (("Numbers", "number"), ("Countries", "country")):
+        lines = [[str(cell) for cell in line] for line in parts(page, column)]
+        # A country's name stands behind its code.
+        cells = [[row[0], *row[-5:]] for row in sheet_of(book, name)]
+        assert cells[: len(lines)] == lines, name
+    messages = [[cell.replace(",", "") for cell in row] for row in table_cells(page, "messages")]
+    assert sheet_of(book, "Messages")[: len(messages)] == messages
+    rows = chosen_of(dashboard, Duration.LAST_30_DAYS).of(dashboard.rows("conversations"))
+    assert sheet_of(book, "Rows")[: len(rows)] == [list(map(str, row.values())) for row in rows]
+
+
+def sheet_of(book: openpyxl.Workbook, name: str) -> list[list[str]]:
+    """Return the cells of a sheet below its head as texts; days without the time that a workbook gives them."""
+    lines = book[name].iter_rows(min_row=2, values_only=True)
+    return [[str(cell).removesuffix(" 00:00:00") for cell in line] for line in lines]
+
+
+def test_the_first_sheet_has_the_tiles(page: Page, dashboard: RunningDashboard, tmp_path: Path) -> None:
+    """Each tile's conversations, what was free, the messages, and the unrounded cost are those of the queries."""
+    show(page, Duration.LAST_30_DAYS, SEVERAL)
+    book = openpyxl.load_workbook(
+        io.BytesIO(downloaded(page, "Everything as XLSX", tmp_path)), data_only=True
+    )
+    head, *lines = book["Summary"].iter_rows(values_only=True)
+    chosen = chosen_of(dashboard, Duration.LAST_30_DAYS, SEVERAL)
+    wanted = figures_of(dashboard, chosen)
+    for line in lines[:5]:
+        cells = dict(zip(head, line, strict=True))
+        key = str(cells["Type"]).lower().replace("free entry points", "free_entry_point")
+        names = ("Conversations", "Free", "Messages delivered")
+        assert [cells[name] for name in names] == [
+            wanted[f"{key}.{figure}"] for figure in ("conversations", "free", "messages")
+        ], key
+        assert cells["Cost, USD"] == pytest.approx(float(cost_of(dashboard, chosen, key)), abs=1e-9), key
+    others = {line[0]: dict(zip(head, line, strict=True)) for line in lines[5:]}
+    assert others["Free"]["Conversations"] == wanted["free.conversations"]
+    assert others["Free"]["Messages delivered"] == wanted["free.messages"]
+    assert others["All"]["Conversations"] == wanted["all-conversations"]
+    assert others["All"]["Messages delivered"] == wanted["all-messages"]
+
+
+def cost_of(dashboard: RunningDashboard, chosen: Chosen, tile: str) -> Decimal:
+    """Return what the charges of a tile come to."""
+    return exact_sum(
+        [row for row in chosen.of(dashboard.rows("charges")) if tile_of(row["category"]) == tile]
+    )
 
 
 def test_a_report_is_sent_to_addresses(page: Page, mail: MailBox, tmp_path: Path) -> None:
@@ -178,20 +207,3 @@ def test_bad_addresses_are_named_and_nothing_is_sent(
     expect(pane.get_by_role("alert")).to_contain_text(part)
     expect(field).to_have_value(addresses)
     assert mail.mails == []
-
-
-@pytest.mark.parametrize("file_format", ["JSON", "CSV", "XLSX", "PDF"])
-def test_the_final_report_can_be_saved(page: Page, tmp_path: Path, file_format: str) -> None:
-    """All four formats of the report come, and each is about the account."""
-    page.goto(f"/report?account={ACCOUNT}")
-    with page.expect_download() as waiting:
-        page.get_by_role("link", name=file_format, exact=True).click()
-    path = tmp_path / waiting.value.suggested_filename
-    waiting.value.save_as(path)
-    content = path.read_bytes()
-    if file_format == "PDF":
-        assert ACCOUNT in PdfReader(io.BytesIO(content)).pages[0].extract_text()
-    elif file_format == "XLSX":
-        assert "Summary" in openpyxl.load_workbook(io.BytesIO(content)).sheetnames
-    else:
-        assert ACCOUNT in content.decode()

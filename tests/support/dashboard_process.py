@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from aiosmtpd.controller import Controller
@@ -29,13 +31,22 @@ from tests.support.ladder_rows import add_ladder_rows
 
 PASSWORD = "a password of the tests"
 APP_SECRET = "the secret of the app"
-ACCOUNT = "900100200300400"
-"""Of the generator's accounts the first; it has two business numbers."""
-NUMBERS = ("700800900100200", "700800900100201")
+ACCOUNT = "900100200300402"
+"""Of the generator's accounts the third; it has three business numbers, so that several of them are not all."""
+NUMBERS = ("700800900100220", "700800900100221", "700800900100222")
+FED_ACCOUNT = "900100200300400"
+"""The first of the generator's accounts, to which tests send webhooks: the figures of ``ACCOUNT`` stay as they are."""
+FED_NUMBERS = ("700800900100200", "700800900100201")
+LIVE_ACCOUNT = "900100200300401"
+"""The second, to which one test alone sends: on the live page what another sent might come in a moment later."""
+LIVE_NUMBER = "700800900100210"
 REFUSED = "nobody@example.com"
 _GREETING = re.compile(r"the dashboard is at (http://127\.0\.0\.1:\d+)")
 _GATEWAY = re.compile(r"webhooks go to (http://127\.0\.0\.1:\d+)")
+TRAFFIC = "traffic.ndjson"
+_ACCOUNTS = 3
 _DAYS = 80
+"""The last of them is yesterday, in UTC."""
 _START_SECONDS = 90
 
 
@@ -89,60 +100,69 @@ class RunningDashboard:
     gateway: str
     data: Path
     config: Path
-    _rows: dict[tuple[str, ...], list[dict[str, object]]] = field(default_factory=dict)
+    _rows: dict[tuple[str, ...], list[dict[str, Any]]] = field(default_factory=dict)
 
-    def rows(self, verb: str, *options: str) -> list[dict[str, object]]:
-        """Return what a verb says of the same data; asked once, as nothing is fed meanwhile."""
+    def rows(self, verb: str, *options: str) -> list[dict[str, Any]]:
+        """Return what a verb says of ``ACCOUNT``; asked once, as nothing is fed to it meanwhile."""
         key = (verb, *options)
         if key not in self._rows:
-            self._rows[key] = self._asked(verb, *options)
+            said = self._said(verb, *options, "--account", ACCOUNT, "--format", "ndjson")
+            self._rows[key] = [json.loads(line) for line in said.splitlines()]
         return self._rows[key]
 
-    def _asked(self, verb: str, *options: str) -> list[dict[str, object]]:
+    def report(self, month: str, number: str = "") -> dict[str, Any]:
+        """Return the final report of a month as the verb ``report`` makes it, by default of the whole account."""
+        options = ("--month", month, "--account", ACCOUNT, "--number", number, "--format", "json")
+        report: dict[str, Any] = json.loads(self._said("report", *options))
+        return report
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters of all accounts, the oldest first, as ``dlq list`` has them now."""
+        return [json.loads(line) for line in self._said("dlq", "list").splitlines()]
+
+    def _said(self, *arguments: str) -> str:
+        whose = ("--data", str(self.data), "--config", str(self.config))
         done = subprocess.run(
-            [
-                *COMMAND,
-                verb,
-                *options,
-                "--account",
-                ACCOUNT,
-                "--format",
-                "ndjson",
-                "--data",
-                str(self.data),
-                "--config",
-                str(self.config),
-            ],
+            [*COMMAND, *arguments, *whose],
             capture_output=True,
             check=True,
             text=True,
             env=environment(),
         )
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return done.stdout
 
     def whole_month(self) -> str:
         """Return the newest month (YYYY-MM) that has traffic to its end."""
         return f"{self.today().replace(day=1) - timedelta(days=1):%Y-%m}"
 
     def today(self) -> date:
-        """Return the account's local day."""
-        zone = re.search(rf'"{ACCOUNT}"\]\ntime_zone = "([^"]+)"', self.config.read_text("utf-8"))
-        assert zone is not None
-        return datetime.now(ZoneInfo(zone[1])).date()
+        """Return the local day of ``ACCOUNT``."""
+        return datetime.now(self.zone(ACCOUNT)).date()
+
+    def zone(self, account: str) -> ZoneInfo:
+        """Return the time zone of an account, as the settings have it."""
+        settings = tomllib.loads(self.config.read_text("utf-8"))
+        return ZoneInfo(settings["accounts"][account]["time_zone"])
+
+    def seeded_user(self) -> str:
+        """Return the phone of whoever wrote to ``ACCOUNT`` last in the generated traffic."""
+        lines = (self.data.parent / TRAFFIC).read_text("utf-8").splitlines()
+        senders = [re.search(r'"from":"(\d+)"', line) for line in reversed(lines) if f'"{ACCOUNT}"' in line]
+        return next(found[1] for found in senders if found)
 
 
 @contextmanager
 def running_dashboard(directory: Path, mail_port: int) -> Iterator[RunningDashboard]:
-    """Give a dashboard with traffic of the last weeks, two users, and a mail server."""
-    data, config, lines = directory / "data", directory / "convometer.toml", directory / "traffic.ndjson"
-    first = datetime.now(UTC).date() - timedelta(days=_DAYS + 1)
+    """Give a dashboard with traffic of the last weeks up to yesterday, two users, and a mail server."""
+    data, config, lines = directory / "data", directory / "convometer.toml", directory / TRAFFIC
+    first = datetime.now(UTC).date() - timedelta(days=_DAYS)
     options = [
         "--users",
-        "150",
+        "240",
         "--days",
         str(_DAYS),
         "--accounts",
-        "2",
+        str(_ACCOUNTS),
         "--start",
         str(first),
         "--seed",
@@ -177,25 +197,41 @@ def running_dashboard(directory: Path, mail_port: int) -> Iterator[RunningDashbo
 
 
 def _plans(first: date) -> str:
-    """Return plans whose thresholds a month of the traffic crosses: of the account, and of its first number."""
+    """Return plans whose thresholds a month of the traffic crosses: of the account, and of its first number.
+
+    Some conversations have prices and some have none, so that a report shows both.
+    """
     return f"""
 [[plans]]
 account = "{ACCOUNT}"
 activated = {first.replace(day=1)}
-licence = "none"
+licence = "monthly"
+price = "120.00"
+vat_percent = "19"
 currency = "USD"
 mau_package = 40
-amau_price = "0.05"
+amau_price = "0.055"
 conversation_budget = 60
+
+[plans.conversation_prices]
+marketing = "0.085"
+service = "0.0125"
+
+[plans.conversation_market_prices.India]
+marketing = "0.0225"
 
 [[plans]]
 account = "{ACCOUNT}"
 number = "{NUMBERS[0]}"
 activated = {first.replace(day=1)}
-licence = "none"
+licence = "annual"
+price = "1500.00"
 currency = "USD"
 mau_package = 5000
 alert_thresholds = ["10%", 12]
+
+[plans.conversation_prices]
+marketing = "0.10"
 """
 
 
