@@ -72,16 +72,16 @@ _INSERTS = {
 }
 
 
-def fill(client: ClickHouse, accounts: int, days: int, last: date | None = None) -> dict[str, int]:
+def fill(client: ClickHouse, accounts: int, days: int, last: date) -> dict[str, int]:
     """Insert rows of every account and day, in two partitions and two numbers; return how many by table.
 
     Args:
         client: of an empty database.
         accounts: how many.
         days: how many, up to the last one.
-        last: the last day; None = today.
+        last: the last day.
     """
-    first = (last or datetime.now(UTC).date()) - timedelta(days=days - 1)
+    first = last - timedelta(days=days - 1)
     rows = {}
     for table, (columns, values) in _INSERTS.items():
         # A month at a time, as an insert may touch a bounded number of the table's partitions.

@@ -95,16 +95,11 @@ class Faults:
         if len(self._subject.children) == 1:
             # Without somebody who takes over its partitions it would only be late.
             await self._join()
-            await self._has_worked(self._subject.children[-1])
+            await self._subject.children[-1].worked()
         victim.suspend()
         await asyncio.sleep(SESSION_SECONDS + self._random.uniform(1.0, 3.0))
         victim.resume()
         self.done["suspended beyond its session"] += 1
-
-    @staticmethod
-    async def _has_worked(child: Child) -> None:
-        while not child.partitions_opened():  # noqa: ASYNC110 - only its log tells
-            await asyncio.sleep(0.1)
 
     async def _sink(self) -> None:
         assert self._subject.door is not None

@@ -87,6 +87,11 @@ class Child:
         """Return how often it has taken up a partition, over all its lives."""
         return self._words().count(" restored: ")
 
+    async def worked(self, partitions_before: int = 0) -> None:
+        """Return once it has taken up partitions more often than before."""
+        while self.partitions_opened() <= partitions_before:  # noqa: ASYNC110 - only its log tells
+            await asyncio.sleep(0.1)
+
     def last_words(self, lines: int = 15) -> str:
         """Return the end of its log."""
         return "\n".join(self._words().splitlines()[-lines:])

@@ -19,9 +19,9 @@ from metering.pricing import MESSAGE_CATEGORIES, SERVICE, UNKNOWN
 
 _SAID: Final = ", ".join(f"'{category}'" for category in MESSAGE_CATEGORIES if category != UNKNOWN)
 
+_IN_FORCE: Final = f"digest = load.1 AND layout = load.2 AND begins <= {LAST_DAY} AND ends >= {FIRST_DAY}"
 # The plans of each account as far as they matter here: (number, first day, last day, currency of the card). Those of
 # numbers come before that of the whole account.
-_IN_FORCE: Final = f"digest = load.1 AND layout = load.2 AND begins <= {LAST_DAY} AND ends >= {FIRST_DAY}"
 _KINDS: Final = f"""\
 SELECT
     account,

@@ -65,10 +65,10 @@ Content = tuple[str, tuple[str, ...], list[Row]]
 """Name of a table, its columns, and its rows."""
 
 
-def loaded_digest(client: ClickHouse) -> str:
-    """Return the digest of the price data in force in ClickHouse; empty = none was loaded yet."""
-    [(digest,)] = client.query("SELECT argMax(digest, loaded_at) FROM price_loads")
-    return str(digest)
+def load_in_force(client: ClickHouse) -> tuple[str, int]:
+    """Return digest and layout of the price data in force in ClickHouse; an empty digest = none was loaded yet."""
+    [((digest, layout),)] = client.query("SELECT argMax((digest, layout), loaded_at) FROM price_loads")
+    return digest, layout
 
 
 def load_prices(client: ClickHouse, prices: Prices) -> bool:
@@ -77,8 +77,7 @@ def load_prices(client: ClickHouse, prices: Prices) -> bool:
     Raises:
         ClickHouseAway, ClickHouseRefused: see ``ClickHouse``; load again.
     """
-    [in_force] = client.query("SELECT argMax((digest, layout), loaded_at) FROM price_loads")
-    if in_force == ((prices.digest, LAYOUT),):
+    if load_in_force(client) == (prices.digest, LAYOUT):
         return False
     listed = tuple(price_list(prices.data))
     for table, columns, rows in _tables(prices):

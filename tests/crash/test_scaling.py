@@ -11,7 +11,6 @@ import pytest
 
 from cli.trial.comparison import Cell, Verdict, cells_of, compare
 from cli.trial.faults import FaultPlan
-from cli.trial.processes import Child
 from cli.trial.subjects import KafkaSubject, open_kafka_subject
 from cli.trial.trial import QUERIES, Traffic, make_traffic
 from simulation.generator import WorldOptions
@@ -21,24 +20,18 @@ from tests.support.kafka_broker import KafkaCluster
 CHUNK_LINES = 20
 
 
-async def worked(child: Child, partitions_before: int = 0) -> None:
-    """Wait until a worker has opened a partition more than it had."""
-    while child.partitions_opened() <= partitions_before:  # noqa: ASYNC110 - only its log tells
-        await asyncio.sleep(0.1)
-
-
 async def scale(subject: KafkaSubject, report: Callable[[str], None]) -> None:
     """Add three workers, restart each of the four in turn, and take two away."""
     [first] = subject.children
-    await worked(first)
+    await first.worked()
     for _ in range(3):
         await subject.add_worker()
-    await asyncio.gather(*map(worked, subject.children))
+    await asyncio.gather(*(child.worked() for child in subject.children))
     for child in tuple(subject.children):
         opened = child.partitions_opened()
         assert await child.stop() == 0
         child.start()
-        await worked(child, opened)
+        await child.worked(opened)
     for child in subject.children[:2]:
         assert await child.stop() == 0
         subject.children.remove(child)

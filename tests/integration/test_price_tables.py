@@ -14,7 +14,7 @@ from schemas.money import decimal_of, parse_micros
 from schemas.rate_files import load_rate_book
 from schemas.regimes import load_regimes
 from schemas.rows import Family
-from sinks.clickhouse.price_tables import LAYOUT, load_prices, loaded_digest
+from sinks.clickhouse.price_tables import LAYOUT, load_in_force, load_prices
 from sinks.clickhouse.writer import ClickHouseWriter, CounterRow, Progress
 from sinks.price_data import PriceFiles, Prices, digest_of
 from tests.integration.conftest import Database
@@ -141,7 +141,7 @@ def test_the_newest_load_is_in_force_and_a_former_one_can_come_back(database: Da
     client, first, second = database.client, of(prices(*PLANS)), of(prices(PLANS[0]))
     for loaded, plans in ((first, 3), (second, 1), (first, 3)):
         assert load_prices(client, loaded)
-        assert loaded_digest(client) == loaded.digest
+        assert load_in_force(client) == (loaded.digest, LAYOUT)
         assert client.query("SELECT count() FROM v_plans") == [(plans,)]
 
 

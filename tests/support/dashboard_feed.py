@@ -5,14 +5,13 @@ Owns their shape. What can be counted never goes to ``ACCOUNT``, so that no figu
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 
 import httpx
 
 from tests.support.dashboard_process import APP_SECRET, FED_ACCOUNT, FED_NUMBERS, RunningDashboard
+from tests.unit.gateway_fakes import sign
 
 Entry = Mapping[str, object]
 
@@ -54,7 +53,6 @@ def feed(
     }
     entry = {"id": account, "changes": [{"field": "messages", "value": value}]}
     body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-    signature = hmac.new(APP_SECRET.encode(), body, hashlib.sha256).hexdigest()
-    headers = {"X-Hub-Signature-256": f"sha256={signature}"}
-    answer = httpx.post(f"{dashboard.gateway}/webhooks/meta", content=body, headers=headers)
+    address = f"{dashboard.gateway}/webhooks/meta"
+    answer = httpx.post(address, content=body, headers=sign(body, APP_SECRET))
     assert answer.status_code == 200, answer.text
