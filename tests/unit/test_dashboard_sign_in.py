@@ -101,7 +101,7 @@ async def test_the_files_let_nobody_in(served: Served) -> None:
     client = await served.signed_in("ann")
     link = served.dashboard.gate.sessions.make_link(served.clock.now_seconds())
     token = served.token("ann")
-    secrets = [client.cookies["convometer"], link, PASSWORD, token, token.rpartition("_")[2]]
+    secrets = [client.cookies["convometer"], link, PASSWORD, token, token.split("_", 2)[2]]
     for path in served.data.rglob("*"):
         if path.is_file():
             content = path.read_bytes()

@@ -127,7 +127,22 @@ def test_a_token_is_good_until_it_expires(users: Users) -> None:
     assert principal.permissions == {Permission.USAGE}
     assert users.principal_of_token(text, NOW + timedelta(days=1)) is None
     assert users.principal_of_token(text[:-1] + ("A" if text[-1] != "A" else "B"), NOW) is None
-    assert text.rpartition("_")[2] not in users.path.read_text("utf-8")
+    secret = text.split("_", 2)[2]  # which may hold "_" itself
+    assert secret not in users.path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("secret", ["_" * 43, "-" * 43, f"-_{'a' * 39}-_"])
+def test_a_token_may_hold_the_letters_that_part_it(
+    users: Users, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """Every letter that a secret can be drawn with is taken, also where a token ends or its parts meet."""
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: secret)
+    entry, text = new_token("ci", (Permission.USAGE,), None, NOW, None)
+    users.add(User("ann", "viewer", tokens=(entry,)))
+    principal = users.principal_of_token(text, NOW)
+    assert principal is not None
+    assert principal.name == "ann/ci"
+    assert users.principal_of_token(text.removesuffix(text[-1]), NOW) is None
 
 
 def test_a_disabled_users_tokens_stop_working(users: Users) -> None:
