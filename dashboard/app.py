@@ -6,6 +6,7 @@ here is reached by a path that is not in a table of routes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -18,6 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from dashboard.access.audit import AuditUnwritable
 from dashboard.access.routes import access_routes
 from dashboard.api.docs import api_documents
 from dashboard.api.routes import router
@@ -31,6 +33,8 @@ from sinks.clickhouse.client import ClickHouseAway, ClickHouseRefused
 from sinks.clickhouse.reader import Unanswerable
 from sinks.exports.pool import ExportCrashed, ExportsBusy, ExportsClosed, ExportTooLong
 
+_log = logging.getLogger(__name__)
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 _TOLD_ERRORS: Final = (
     HTTPException,
@@ -40,6 +44,7 @@ _TOLD_ERRORS: Final = (
     *PRICE_FAULTS,
     Unanswerable,
     WindowsUnavailable,
+    AuditUnwritable,
     ExportsBusy,
     ExportTooLong,
     ExportCrashed,
@@ -159,6 +164,11 @@ def _refusal_of(error: Exception) -> Refusal:
             f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
         )
         return Refusal(422, "; ".join(faults), faults=faults)
+    if isinstance(error, AuditUnwritable):
+        _log.error("nothing is done that could not be noted: %s", error)
+        return Refusal(
+            503, "The audit log cannot be written, and what cannot be noted is not done. Try again later."
+        )
     if isinstance(error, ExportsBusy):
         return Refusal(
             429,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import settings
 pytest_plugins = ["tests.support.judges", "tests.support.kafka_fixtures", "tests.support.settings"]
 
 REPORT = "report"
+
+# A shell's background job is started with Ctrl-C ignored, and so would be every program that a test starts and
+# interrupts: what is handled here is theirs again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline measures the machine, which others use too.
 settings.register_profile("untimed", deadline=None)

@@ -6,6 +6,7 @@ get in.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -31,6 +32,10 @@ class AuditEntry(msgspec.Struct, frozen=True):
     """Of the client."""
 
 
+class AuditUnwritable(Exception):
+    """An entry could not be written; what it would have told of must not be done."""
+
+
 class Audit:
     """The log. Each entry is written before what it tells of is answered."""
 
@@ -42,7 +47,7 @@ class Audit:
         self._descriptor = self._open()
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         return os.open(self._path, flags, 0o600)
 
     def write(
@@ -51,14 +56,29 @@ class Audit:
         """Append an entry.
 
         Raises:
-            OSError: it could not be written; what it tells of must not be answered then.
+            AuditUnwritable: as on a full disk; what it tells of must not be answered then.
         """
         entry = AuditEntry(at, event, who[:_TEXT_MAX], role, account[:_TEXT_MAX], what[:_TEXT_MAX], address)
-        line = msgspec.json.encode(entry) + b"\n"
+        try:
+            self._append(msgspec.json.encode(entry) + b"\n", at)
+        except OSError as error:
+            raise AuditUnwritable(f"the audit log {self._path} cannot be written: {error}") from error
+
+    def _append(self, line: bytes, at: datetime) -> None:
         if os.fstat(self._descriptor).st_size + len(line) > self._bytes_max:
             self._begin_new(at)
+        # What a full disk cut off ends here, or it would take the next entry with it.
+        line = b"\n" + line if self._ends_within_a_line() else line
         # One call, so that lines of two processes never mix.
-        os.write(self._descriptor, line)
+        written = os.write(self._descriptor, line)
+        if written < len(line):
+            raise OSError(
+                errno.ENOSPC, f"{written} of {len(line)} bytes of an entry were written", str(self._path)
+            )
+
+    def _ends_within_a_line(self) -> bool:
+        size = os.fstat(self._descriptor).st_size
+        return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def _begin_new(self, at: datetime) -> None:
         os.close(self._descriptor)

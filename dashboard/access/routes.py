@@ -74,8 +74,8 @@ class SignIn:
             return self._page(request, target, 401, name=name, fault="Name or password is wrong.")
         gate.throttle.succeeded(name, address)
         response = RedirectResponse(target, 303)
-        gate.sign_in(response, user.name, user.fingerprint, request.cookies.get(gate.cookie, ""))
         gate.note(request, "sign_in", user.name, user.role)
+        gate.sign_in(response, user.name, user.fingerprint, request.cookies.get(gate.cookie, ""))
         return response
 
     async def sign_out(self, request: Request) -> Response:

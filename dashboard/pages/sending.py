@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from dashboard.access.audit import AuditUnwritable
 from dashboard.asking import ask_freshness, ask_summary
 from dashboard.formats import age_text
 from dashboard.http import Refusal, safe_file_name
@@ -18,6 +20,8 @@ from dashboard.site import Visit
 from dashboard.tables import fact_lines, facts_of
 from dashboard.views import View
 from sinks.mail import AddressesRefused, Attachment, Mail, MailFault, MailOutcome, check_recipients, send
+
+_log = logging.getLogger(__name__)
 
 _BETWEEN_ADDRESSES = re.compile(r"[\s,;]+")
 
@@ -54,16 +58,29 @@ async def send_report(visit: Visit) -> Response:
     except AddressesRefused as refused:
         faults = [f"{address}: {reason}" if address else reason for address, reason in refused.faults]
         return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=400)
+    mail = await _mail(visit, view, info, to)
+    # Before it goes: what cannot be noted is not sent.
+    visit.note("email_begun", view.account, f"{view.query()} to {', '.join(to)}")
     try:
-        outcome = await send(await _mail(visit, view, info, to), settings)
+        outcome = await send(mail, settings)
     except MailFault as fault:
-        visit.note("email_failed", view.account, f"{', '.join(to)}: {fault.kind}")
+        _note_outcome(visit, view.account, "email_failed", f"{', '.join(to)}: {fault.kind}")
         faults = [str(fault), *(f"{address}: {reason}" for address, reason in fault.refused.items())]
         return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=502)
     left_out = ", ".join(outcome.refused) or "none"
-    visit.note("email", view.account, f"{view.query()} to {', '.join(outcome.accepted)}; refused: {left_out}")
+    _note_outcome(
+        visit, view.account, "email", f"{view.query()} to {', '.join(outcome.accepted)}; refused: {left_out}"
+    )
     visit.site.recipients.used(visit.principal.user, outcome.accepted, visit.site.clock.now_seconds())
     return await _pane(visit, view, info, _Filled(outcome=outcome))
+
+
+def _note_outcome(visit: Visit, account: str, event: str, what: str) -> None:
+    """Note what became of a mail. It is out by now: whoever sent it is told so even if the log takes no more."""
+    try:
+        visit.note(event, account, what)
+    except AuditUnwritable as fault:
+        _log.error("what became of a mail could not be noted (%s %s): %s", event, what, fault)
 
 
 def _take_budget(visit: Visit) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.access.audit import Audit
+from dashboard.access.audit import Audit, AuditUnwritable
 from dashboard.access.throttle import WAIT_MAX_SECONDS, Throttle
 from dashboard.cache import ROWS_KEPT_MAX, TimedCache, VersionedCache
 from dashboard.formats import age_text, change_text, cost_texts, phone_text, time_text
@@ -258,6 +260,27 @@ def test_the_audit_log_keeps_everything(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) > 10
     assert all(each.stat().st_mode & 0o077 == 0 for each in tmp_path.iterdir())
     audit.close()
+
+
+def test_a_full_disk_takes_no_other_entry_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could be written in part only is told of; the next entry, also after a restart, stands whole."""
+    entry = partial(
+        Audit.write, event="export", who="ann", role="", account="1", address="", at=datetime.now(UTC)
+    )
+    path, whole = tmp_path / "audit.ndjson", os.write
+    for number in range(2):
+        audit = Audit(path, bytes_max=100_000)
+        entry(audit, what=f"before{number}")
+        with monkeypatch.context() as full:
+            full.setattr("os.write", lambda descriptor, line: whole(descriptor, line[: len(line) // 2]))
+            with pytest.raises(AuditUnwritable, match=r"bytes of an entry were written"):
+                entry(audit, what=f"cut{number}")
+        if number:
+            audit.close()
+            audit = Audit(path, bytes_max=100_000)
+        entry(audit, what=f"after{number}")
+        audit.close()
+    assert [each.what for each in audit.tail(100)] == ["after1", "before1", "after0", "before0"]
 
 
 def test_addresses_are_offered_to_who_used_them(tmp_path: Path) -> None:

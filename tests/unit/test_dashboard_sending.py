@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -105,6 +107,31 @@ async def test_a_mail_that_was_sent_has_the_file_and_is_audited(served: Served, 
     )
     assert (entry.address, entry.at) == ("127.0.0.1", NOW)
     assert sorted(await offered(client)) == ["first@example.com", "second@example.com"]
+
+
+@pytest.mark.parametrize(("lines_left", "status", "mails"), [(0, 503, 0), (1, 200, 1), (2, 200, 1)])
+async def test_a_mail_that_cannot_be_noted_is_not_sent(
+    served: Served, box: MailBox, monkeypatch: pytest.MonkeyPatch, lines_left: int, status: int, mails: int
+) -> None:
+    """Its line is in the log before it goes: on a full disk nothing goes, and what is out is never called unsent."""
+    client, write = await served.signed_in("ann"), os.write
+    log = served.data / "dashboard" / "audit.ndjson"
+    lines = len(log.read_bytes().splitlines())
+
+    def write_some(descriptor: int, line: bytes) -> int:
+        if b'"event":"email' in line and len(log.read_bytes().splitlines()) >= lines + lines_left:
+            raise OSError(errno.ENOSPC, "no space left")
+        return write(descriptor, line)
+
+    monkeypatch.setattr("os.write", write_some)
+    response = await post(client, "reader@example.com")
+    assert response.status_code == status
+    told = "The audit log cannot be written" if status == 503 else "took the report for reader@example.com"
+    assert told in response.text
+    assert len(box.envelopes) == mails
+    noted = audited(served, "email_begun", "email")
+    assert [entry.event for entry in noted] == ["email_begun", "email"][:lines_left]
+    assert len({entry.what.removesuffix("; refused: none") for entry in noted}) <= 1
 
 
 async def test_tokens_have_the_hour_of_their_user(served: Served, box: MailBox) -> None:
