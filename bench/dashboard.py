@@ -28,6 +28,7 @@ from pathlib import Path
 
 import httpx
 import orjson
+from prometheus_client import CollectorRegistry
 
 from bench.newer_parts import write_newer
 from cli.answers import Answer, Answers
@@ -152,7 +153,7 @@ async def _client(
     users.add(User("bench", "admin", tokens=(entry,)))
     listener: socket.socket = listen("127.0.0.1", 0)
     async with (
-        open_dashboard(answers, in_force, clock) as opened,
+        open_dashboard(answers, in_force, clock, CollectorRegistry()) as opened,
         serving(opened.app, listener),
         httpx.AsyncClient(
             base_url=address_of(listener), headers={"Authorization": f"Bearer {token}"}, timeout=60

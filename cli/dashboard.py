@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+from prometheus_client import CollectorRegistry
 
 from cli.answering import server_answers
 from cli.context import common_options, run_async
@@ -35,7 +36,9 @@ from dashboard.ports import Meter
 from dashboard.recipients import Recipients
 from dashboard.rendering import environment
 from dashboard.site import Site
+from gateway.app import create_metrics
 from runtime.clock import Clock
+from runtime.dashboard_metrics import DashboardMetrics
 from runtime.memory import settle
 from runtime.settings_in_force import SettingsInForce
 from sinks.exports.pictures import javascript_bundle
@@ -67,14 +70,18 @@ class Dashboard:
 
 
 @asynccontextmanager
-async def open_dashboard(meter: Meter, in_force: SettingsInForce, clock: Clock) -> AsyncIterator[Dashboard]:
-    """Give a dashboard over what answers it."""
+async def open_dashboard(
+    meter: Meter, in_force: SettingsInForce, clock: Clock, registry: CollectorRegistry
+) -> AsyncIterator[Dashboard]:
+    """Give a dashboard over what answers it, whose metrics are in the registry."""
     settings = in_force.settings
     own = settings.dashboard
     directory = settings.data / "dashboard"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    metrics = DashboardMetrics(registry)
     pool = ExportPool(own.export_queue_max, own.export_timeout_seconds)
-    audit = Audit(directory / "audit.ndjson", own.audit_bytes_max)
+    metrics.show_exports(lambda: pool.pending)
+    audit = Audit(directory / "audit.ndjson", own.audit_bytes_max, metrics)
     lifetimes = Lifetimes(own.session_hours * 3600, own.session_idle_minutes * 60)
     sessions = Sessions(directory / "sessions.sqlite", lifetimes)
     recipients = Recipients(directory / "recipients.sqlite")
@@ -108,7 +115,7 @@ async def open_dashboard(meter: Meter, in_force: SettingsInForce, clock: Clock) 
             templates=environment(),
             assets=assets.urls,
         )
-        yield Dashboard(create_app(site, assets, version("convometer")), gate)
+        yield Dashboard(create_app(site, assets, version("convometer"), metrics), gate)
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
@@ -142,9 +149,12 @@ def _is_loopback(host: str) -> bool:
 
 @click.command("dashboard")
 @click.option("--port", type=_PORT, help="Port (default: settings, 8082).")
+@click.option("--metrics-port", type=_PORT, help="Port of its metrics (default: settings, 8083).")
 @common_options
 @run_async
-async def dashboard(port: int | None, config: Path | None, data: Path | None) -> None:
+async def dashboard(
+    port: int | None, metrics_port: int | None, config: Path | None, data: Path | None
+) -> None:
     """Serve the billing dashboard and its API over a ClickHouse server. Any number may run side by side.
 
     They share users by a common users file; each has sessions and an audit log of its own, in its data directory.
@@ -153,17 +163,27 @@ async def dashboard(port: int | None, config: Path | None, data: Path | None) ->
     process = start_process(config, data, "dashboard")
     settings = process.in_force.settings
     settings.data.mkdir(parents=True, exist_ok=True)
-    listener = listen(settings.dashboard.host, settings.dashboard.port if port is None else port)
+    own, registry = settings.dashboard, process.metrics.registry
+    listener = listen(own.host, own.port if port is None else port)
+    # Not the visitors' port: metrics are the operator's.
+    watched = listen(
+        own.metrics_host, own.metrics_port if metrics_port is None else metrics_port, "--metrics-port"
+    )
     async with (
         server_answers(process.in_force, process.clock) as answers,
-        open_dashboard(answers, process.in_force, process.clock) as opened,
+        open_dashboard(answers, process.in_force, process.clock, registry) as opened,
         serving(opened.app, listener) as served,
+        serving(create_metrics(process.metrics), watched) as serving_metrics,
         process.following(hangup),
     ):
         settle()
         first = opened.first_visit(address_of(listener))
         asked_to_stop = await until_stopped(
-            served, ready=lambda: click.echo(f"convometer dashboard is running: {first}")
+            served,
+            serving_metrics,
+            ready=lambda: click.echo(
+                f"convometer dashboard is running: {first}; metrics are at {address_of(watched)}/metrics"
+            ),
         )
     if not asked_to_stop:
         raise click.ClickException("stopped, because the HTTP server ended by itself; the log above says why")

@@ -151,7 +151,7 @@ async def _dashboard(roles: Roles, process: Process, listener: socket.socket | N
         yield _Shown()
         return
     async with (
-        open_dashboard(roles.meter, process.in_force, process.clock) as opened,
+        open_dashboard(roles.meter, process.in_force, process.clock, process.metrics.registry) as opened,
         serving(opened.app, listener) as served,
     ):
         yield _Shown((served,), opened.first_visit(address_of(listener)))

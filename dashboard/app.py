@@ -24,11 +24,13 @@ from dashboard.access.routes import access_routes
 from dashboard.api.docs import api_documents
 from dashboard.api.routes import router
 from dashboard.assets import Assets
+from dashboard.counting import Counted
 from dashboard.http import PRICE_FAULTS, Refusal, Shell, problem_response, refusal_of
 from dashboard.pages.routes import PAGES, PageRoute
 from dashboard.ports import WindowsUnavailable
 from dashboard.site import Site, Visit
 from dashboard.views import query_of
+from runtime.dashboard_metrics import DashboardMetrics
 from sinks.clickhouse.client import ClickHouseAway, ClickHouseRefused
 from sinks.clickhouse.reader import Unanswerable
 from sinks.exports.pool import ExportCrashed, ExportsBusy, ExportsClosed, ExportTooLong
@@ -54,7 +56,7 @@ _TOLD_ERRORS: Final = (
 """Each by its own class: what is only known as an ``Exception`` also goes to the log of the server."""
 
 
-def create_app(site: Site, assets: Assets, version: str) -> ASGIApp:
+def create_app(site: Site, assets: Assets, version: str, metrics: DashboardMetrics) -> ASGIApp:
     """Return the application over everything that it works with."""
     app = FastAPI(
         title="convometer",
@@ -79,7 +81,8 @@ def create_app(site: Site, assets: Assets, version: str) -> ASGIApp:
     for error in _TOLD_ERRORS:
         app.add_exception_handler(error, refusing)
     is_https = site.settings().dashboard.public_url.startswith("https://")
-    return Shell(app, is_https)
+    paths = [route.path for route in app.routes if isinstance(route, Route)]
+    return Counted(Shell(app, is_https), [*paths, router.prefix], metrics)
 
 
 async def _home(_request: Request) -> Response:

@@ -117,6 +117,13 @@ def create_probes(
     )
 
 
+def create_metrics(metrics: Metrics) -> Starlette:
+    """Return an ASGI application with ``/metrics`` alone, for a process whose probes are elsewhere."""
+    return Starlette(
+        routes=[Route("/metrics", _Endpoint("/metrics", {"GET": Probes(metrics, dict).metrics}, metrics))]
+    )
+
+
 def _routes(endpoints: Mapping[str, _Endpoint], handlers: Mapping[str, Mapping[str, Handler]]) -> list[Route]:
     return [Route(path, endpoint, methods=list(handlers[path])) for path, endpoint in endpoints.items()]
 

@@ -68,6 +68,12 @@ class DashboardSettings(Table):
 
     host: Annotated[str, Field(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port to listen on; 0 = any free one")] = 8082
+    metrics_host: Annotated[
+        str, Field(min_length=1, description="address of its metrics, where it is a process of its own")
+    ] = "127.0.0.1"
+    metrics_port: Annotated[
+        int, Field(ge=0, le=65_535, description="port of its metrics; 0 = any free one")
+    ] = 8083
     is_enabled: Annotated[bool, Field(description="whether `run` serves it")] = True
     public_url: Annotated[
         str, Field(description="how browsers reach it, https://HOST; empty = as it listens")

@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from runtime.dashboard_metrics import DashboardMetrics
+
 _TEXT_MAX: Final = 2000
 
 
@@ -39,11 +41,12 @@ class AuditUnwritable(Exception):
 class Audit:
     """The log. Each entry is written before what it tells of is answered."""
 
-    def __init__(self, path: Path, bytes_max: int) -> None:
-        """Take the file, and the size at which a new one begins."""
+    def __init__(self, path: Path, bytes_max: int, metrics: DashboardMetrics) -> None:
+        """Take the file, the size at which a new one begins, and where entries are counted."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._bytes_max = bytes_max
+        self._metrics = metrics
         self._descriptor = self._open()
 
     def _open(self) -> int:
@@ -62,7 +65,9 @@ class Audit:
         try:
             self._append(msgspec.json.encode(entry) + b"\n", at)
         except OSError as error:
+            self._metrics.count_audit_error()
             raise AuditUnwritable(f"the audit log {self._path} cannot be written: {error}") from error
+        self._metrics.count_audited(event)
 
     def _append(self, line: bytes, at: datetime) -> None:
         if os.fstat(self._descriptor).st_size + len(line) > self._bytes_max:

@@ -1,6 +1,6 @@
 """The dashboard of whoever runs convometer: is everything taken, metered and in ClickHouse, and how late.
 
-Over Prometheus, so that it shows the most when something is broken. Only its last panel asks ClickHouse.
+Over Prometheus, so that it shows the most when something is broken. Only one panel asks ClickHouse.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _at_a_glance() -> Iterator[Json]:
     yield row("At a glance")
     yield stat(
         "Processes that answer",
-        "Gateways and workers that Prometheus reaches, of those it is told of.",
+        "Gateways, workers and dashboards that Prometheus reaches, of those it is told of.",
         prometheus((f"sum({processes})", "up"), (f"count({processes})", "known"), instant=True),
         min=0,
     )
@@ -279,9 +279,54 @@ def _clickhouse() -> Iterator[Json]:
     )
 
 
+def _billing_dashboard() -> Iterator[Json]:
+    name = "convometer_dashboard"
+    yield row("Billing dashboard")
+    yield lines(
+        "Requests by answer",
+        "429: too many exports or mails. 503: ClickHouse, prices or the audit log; the page says which.",
+        prometheus((_rate(f"{name}_requests_total", "status"), "{{status}}")),
+        width=6,
+        unit="reqps",
+        is_stacked=True,
+    )
+    pages = '{route!~"/downloads|/static"}'
+    yield lines(
+        "Time of an answer",
+        "Of pages and the API. Files are left out: they take as long as they take.",
+        prometheus(
+            *(
+                (
+                    f"histogram_quantile({share}, {_rate(f'{name}_request_seconds_bucket', 'le', pages)})",
+                    legend,
+                )
+                for share, legend in ((0.5, "p50"), (0.95, "p95"))
+            )
+        ),
+        width=6,
+        unit="s",
+    )
+    yield lines(
+        "Exports pending",
+        "Files that are made or wait for it. At dashboard.export_queue_max the answer is 429.",
+        prometheus((f"{name}_exports_pending", "{{instance}}")),
+        width=6,
+    )
+    failed = '{event=~"sign_in_failed|sign_in_delayed|token_refused|link_refused|denied"}'
+    yield lines(
+        "Nobody was let in",
+        "Within 5 minutes, by the event in the audit log; and what the audit log did not take.",
+        prometheus(
+            (f"sum by (event) (increase({name}_audited_total{failed}[5m]))", "{{event}}"),
+            (f"sum(increase({name}_audit_errors_total[5m]))", "not noted"),
+        ),
+        width=6,
+    )
+
+
 def pipeline_health() -> Json:
     """Return the dashboard."""
-    panels = [*_at_a_glance(), *_intake(), *_metering(), *_ladder(), *_clickhouse()]
+    panels = [*_at_a_glance(), *_intake(), *_metering(), *_ladder(), *_clickhouse(), *_billing_dashboard()]
     return dashboard(
         "convometer-operations",
         "convometer: pipeline health",

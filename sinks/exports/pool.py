@@ -125,6 +125,11 @@ class ExportPool:
         self._worker = None
 
     @property
+    def pending(self) -> int:
+        """Return how many exports run or wait for their turn."""
+        return self._places_taken
+
+    @property
     def process_id(self) -> int | None:
         """Return the id of the process, if there is one."""
         return self._worker.process_id if self._worker is not None else None

@@ -35,15 +35,15 @@ def test_it_serves_pages_and_api_over_a_server(http_database: Database, tmp_path
         tmp_path,
     ).stdout.decode()
     process = subprocess.Popen(
-        [*COMMAND, "dashboard", "--port", "0", "--data", str(tmp_path)],
+        [*COMMAND, "dashboard", "--port", "0", "--metrics-port", "0", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
         env=environment(**settings),
     )
     try:
         assert process.stdout is not None
         said = process.stdout.readline().decode()
-        found = re.search(r"http://[\d.]+:\d+", said)
-        assert found is not None, said
+        found = re.findall(r"http://[\d.]+:\d+", said)
+        assert len(found) == 2, said
         assert "/link/" not in said, "there are users already"
         with httpx.Client(
             base_url=found[0], headers={"Authorization": f"Bearer {token.strip()}"}, timeout=30
@@ -57,6 +57,13 @@ def test_it_serves_pages_and_api_over_a_server(http_database: Database, tmp_path
             assert windows.status_code == 503
             assert "dashboard.workers" in windows.json()["detail"]
             assert client.get("/overview?account=A").status_code == 200
+            assert client.get("/metrics").status_code == 404, "they are the operator's"
+        with httpx.Client(base_url=found[1]) as operator:
+            shown = operator.get("/metrics").text
+            assert operator.get("/overview").status_code == 404
+        assert 'convometer_dashboard_requests_total{route="/api",status="503"} 1.0' in shown
+        assert 'convometer_dashboard_requests_total{route="/overview",status="200"} 1.0' in shown
+        assert "convometer_settings_restart_pending 0.0" in shown
     finally:
         process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
@@ -67,11 +74,13 @@ def test_it_says_what_it_needs(http_database: Database, tmp_path: Path) -> None:
     parts = urlsplit(http_database.address)
     empty = parts._replace(path=f"{parts.path}_without_a_schema").geturl()
     done = convometer(
-        "dashboard", "--port", "0", "--data", tmp_path, check=False, CONVOMETER_CLICKHOUSE=empty
+        *("dashboard", "--port", "0", "--metrics-port", "0", "--data", tmp_path),
+        check=False,
+        CONVOMETER_CLICKHOUSE=empty,
     )
     assert done.returncode == 1
     assert b"convometer migrate" in done.stderr
-    done = convometer("dashboard", "--port", "0", "--data", tmp_path, check=False)
+    done = convometer("dashboard", "--port", "0", "--metrics-port", "0", "--data", tmp_path, check=False)
     assert done.returncode == 1
     assert b"convometer run" in done.stderr
     assert ClickHouseRefused.__name__.encode() not in done.stderr

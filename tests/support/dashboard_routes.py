@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from dashboard.access.permissions import Permission
 from dashboard.api.routes import router
+from dashboard.counting import Counted
 from dashboard.http import Shell
 from dashboard.pages.routes import PAGES
 from tests.support.dashboards import FOREIGN, FOREIGN_MARKS, OWN
@@ -138,8 +139,10 @@ PUBLIC = (
 )
 
 
-def application(shell: ASGIApp) -> FastAPI:
+def application(served: ASGIApp) -> FastAPI:
     """Return the application within what the dashboard serves."""
+    assert isinstance(served, Counted)
+    shell = served._app
     assert isinstance(shell, Shell)
     inner = shell._app
     assert isinstance(inner, FastAPI)

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from cli.answers import Answer, Answers
 from cli.dashboard import open_dashboard
@@ -96,7 +97,7 @@ class OverTables:
         clients = ClientPool(lambda: open_client(self.address, database=self.database))
         try:
             answers = self._answers(in_force, clients, clock)
-            async with open_dashboard(answers, in_force, clock) as opened:
+            async with open_dashboard(answers, in_force, clock, CollectorRegistry()) as opened:
                 yield opened.app, token
         finally:
             self._executor.shutdown()

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import msgspec
 from argon2 import PasswordHasher
+from prometheus_client import CollectorRegistry
 
 from cli.dashboard import Dashboard, open_dashboard
 from dashboard.access.permissions import Permission
@@ -294,6 +295,7 @@ class Served:
     clock: ManualClock
     users: Users
     data: Path
+    registry: CollectorRegistry
     tokens: dict[str, str] = field(default_factory=dict)
 
     def client(self, address: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
@@ -342,5 +344,6 @@ async def serving_dashboard(
     password = known.hashed(PASSWORD) if users else ""
     for name, (role, accounts) in (users or {}).items():
         known.add(User(name, role, accounts, password))
-    async with open_dashboard(meter, SettingsInForce(settings), clock) as opened:
-        yield Served(opened, meter, clock, known, data)
+    registry = CollectorRegistry()
+    async with open_dashboard(meter, SettingsInForce(settings), clock, registry) as opened:
+        yield Served(opened, meter, clock, known, data, registry)

@@ -19,6 +19,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from cli.main import main
+from runtime.dashboard_metrics import DashboardMetrics
 from runtime.metrics import Metrics
 from runtime.settings import Role, Settings, SettingsError, check_roles, load_settings
 
@@ -40,8 +41,12 @@ EXAMPLES = {
 _VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^}]*))?\}")
 _PINNED = re.compile(r"[\w./-]+:v?\d+(\.\d+){2,3}(-[\w.-]+)?")
 _METRIC = re.compile(r"\b(?:\w+:)?convometer_\w+(?::\w+)?")
-_MEASURED = ("gateway", "worker")
-"""Roles with metrics."""
+_MEASURED = {
+    "gateway": "CONVOMETER_GATEWAY__PORT",
+    "worker": "CONVOMETER_WORKER__PORT",
+    "dashboard": "CONVOMETER_DASHBOARD__METRICS_PORT",
+}
+"""Roles with metrics, and what sets the port of those."""
 _ROLES: dict[str, Role] = {"gateway": "gateway", "worker": "worker", "dashboard": "dashboard"}
 
 
@@ -257,6 +262,10 @@ def check_settings(deployment: Deployment) -> list[str]:
         asked = re.findall(r'"127\.0\.0\.1", (\d+)', service["healthcheck"]["test"][-1])
         if host != "0.0.0.0" or asked != [str(port)]:
             faults.append(f"{name} listens on {host}:{port}, its health is asked at {asked}")
+        if role == "dashboard" and settings.dashboard.metrics_host != "0.0.0.0":
+            faults.append(
+                f"metrics of {name} are at {settings.dashboard.metrics_host}, where nobody reads them"
+            )
     if any(settings != next(iter(agreed.values())) for settings in agreed.values()):
         faults.append("they differ in the broker, the partitions or the Kafka settings")
     names = [
@@ -307,7 +316,7 @@ def check_targets(deployment: Deployment) -> list[str]:
     for name, service in deployment.ours.items():
         role = service["command"][0]
         if role in _MEASURED:
-            port = service["environment"][f"CONVOMETER_{role.upper()}__PORT"]
+            port = service["environment"][_MEASURED[role]]
             wanted.add((f"convometer-{role}", f"{name}:{port}"))
     ours = {(job, target) for job, target in found if job.startswith("convometer-")}
     faults = [f"nobody scrapes {target} as {job}" for job, target in sorted(wanted - ours)]
@@ -322,6 +331,7 @@ def known_metrics() -> set[str]:
     """Return the names of all series that a process of ours can show."""
     registry = CollectorRegistry()
     Metrics(registry)
+    DashboardMetrics(registry)
     endings = {
         "counter": ("_total", "_created"),
         "histogram": ("_bucket", "_sum", "_count", "_created"),

@@ -168,7 +168,7 @@ def test_prometheus_takes_its_files() -> None:
     named = [f"rules/{name}" for name in files if not name.endswith("_test.yml")]
     assert sorted(yaml.safe_load(DEPLOYMENT.prometheus_text)["rule_files"]) == named
     run_tool(promtool, "check", "rules", *(str(rules.parent / name) for name in named))
-    assert len(tests) == len(named) == 4
+    assert len(tests) == len(named) == 5
     run_tool(promtool, "test", "rules", *tests)
 
 

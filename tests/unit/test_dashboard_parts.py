@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from dashboard.access.audit import Audit, AuditUnwritable
 from dashboard.access.throttle import WAIT_MAX_SECONDS, Throttle
@@ -24,6 +25,7 @@ from dashboard.live import MINUTES_KEPT, LiveCounts, LiveSampler
 from dashboard.recipients import OFFERED_MAX, Recipients
 from dashboard.usage import Change
 from metering.charges import Sums
+from runtime.dashboard_metrics import DashboardMetrics
 from sinks.clickhouse.directory import DayCount
 from sinks.exports.chart_looks import COLOURS, THEMES
 
@@ -243,17 +245,17 @@ def test_guessers_cannot_fill_the_memory() -> None:
 
 def test_the_audit_log_keeps_everything(tmp_path: Path) -> None:
     """Over new files and restarts every entry is there, in order, and no text breaks a line."""
-    path = tmp_path / "audit.ndjson"
+    path, metrics = tmp_path / "audit.ndjson", DashboardMetrics(CollectorRegistry())
     hostile = 'x\n{"at":"1970-01-01T00:00:00Z","event":"forged"}\r\u2028'
     for number in range(50):
         if number % 10 == 0:
-            audit = Audit(path, bytes_max=700)
+            audit = Audit(path, 700, metrics)
         audit.write(
             "export", who=hostile, role="", account="1", what=str(number), address="", at=datetime.now(UTC)
         )
         if number % 10 == 9:
             audit.close()
-    audit = Audit(path, bytes_max=700)
+    audit = Audit(path, 700, metrics)
     assert [entry.what for entry in audit.tail(100)] == [str(number) for number in reversed(range(50))]
     assert {entry.event for entry in audit.tail(100)} == {"export"}
     assert [entry.what for entry in audit.tail(3)] == ["49", "48", "47"]
@@ -267,9 +269,10 @@ def test_a_full_disk_takes_no_other_entry_along(tmp_path: Path, monkeypatch: pyt
     entry = partial(
         Audit.write, event="export", who="ann", role="", account="1", address="", at=datetime.now(UTC)
     )
-    path, whole = tmp_path / "audit.ndjson", os.write
+    path, whole, registry = tmp_path / "audit.ndjson", os.write, CollectorRegistry()
+    metrics = DashboardMetrics(registry)
     for number in range(2):
-        audit = Audit(path, bytes_max=100_000)
+        audit = Audit(path, 100_000, metrics)
         entry(audit, what=f"before{number}")
         with monkeypatch.context() as full:
             full.setattr("os.write", lambda descriptor, line: whole(descriptor, line[: len(line) // 2]))
@@ -277,10 +280,13 @@ def test_a_full_disk_takes_no_other_entry_along(tmp_path: Path, monkeypatch: pyt
                 entry(audit, what=f"cut{number}")
         if number:
             audit.close()
-            audit = Audit(path, bytes_max=100_000)
+            audit = Audit(path, 100_000, metrics)
         entry(audit, what=f"after{number}")
         audit.close()
     assert [each.what for each in audit.tail(100)] == ["after1", "before1", "after0", "before0"]
+    counted = {"event": "export"}
+    assert registry.get_sample_value("convometer_dashboard_audited_total", counted) == 4
+    assert registry.get_sample_value("convometer_dashboard_audit_errors_total") == 2
 
 
 def test_addresses_are_offered_to_who_used_them(tmp_path: Path) -> None:
