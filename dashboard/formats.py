@@ -44,6 +44,8 @@ def cost_texts(costs: Iterable[Sums] | None) -> list[str]:
     """Return one line a currency, rounded to its coin. What has no rate is said, not taken for 0."""
     lines = []
     for sums in costs or ():
+        if not sums.charged:
+            continue  # free units cost nothing in any currency
         amount = f"{printed_micros(sums.amount, sums.currency):,} {sums.currency}"
         if sums.unrated:
             amount = f"{amount} + {sums.unrated:,} without a rate" if sums.amount else "no rate"

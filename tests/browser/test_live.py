@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -37,6 +39,42 @@ def test_live_shows_what_became_of_the_messages(page: Page) -> None:
         *(f"{each:,}" for gap, usual in pairs for each in (gap, round(usual * share))),
     ]
     assert table_cells(page, "ladder") == [[each, *cells] for each in NUMBERS]
+
+
+def test_live_shows_how_far_the_totals_are(page: Page, dashboard: RunningDashboard) -> None:
+    """By partition: the position, and the times of the newest counted and of the last written, as a report has them."""
+    zone = dashboard.zone(ACCOUNT)
+
+    def reported() -> list[list[str]]:
+        return [
+            [
+                str(each["partition"]),
+                _moment(each["received_until"], zone),
+                _moment(each["flushed_at"], zone),
+                f"{each['position']:,}",
+            ]
+            for each in dashboard.report(dashboard.whole_month())["freshness"]
+        ]
+
+    page.goto(f"/live?account={ACCOUNT}")
+    # What others have just fed may be counted between the two readings.
+    for _ in range(10):
+        wanted = reported()
+        page.reload()
+        shown = table_cells(page, "freshness")
+        if wanted == reported():
+            break
+    assert [[row[0], row[1], row[3], row[4]] for row in shown] == wanted
+    assert len(shown) > 1
+    ages = [row[2] for row in shown]
+    assert all(re.fullmatch(r"(\d+ (d|h|min|s) ?){1,2} ago", age) for age in ages), ages
+
+
+def _moment(text: str, zone: ZoneInfo) -> str:
+    """Return a report's instant as the page writes it."""
+    local = datetime.fromisoformat(text).astimezone(zone)
+    offset = f"{local:%z}"
+    return f"{local:%Y-%m-%d %H:%M:%S} UTC{offset[:3]}:{offset[3:]}"
 
 
 def test_live_shows_what_has_just_come_in(page: Page, dashboard: RunningDashboard) -> None:
@@ -85,13 +123,10 @@ def refused_rows(dashboard: RunningDashboard, letters: list[dict[str, Any]]) -> 
     """Return dead letters as the page of ``ACCOUNT`` lists them."""
     rows = []
     for letter in letters[:_SHOWN]:
-        moment = datetime.fromtimestamp(letter["received_at"] // 1000, UTC).astimezone(
-            dashboard.zone(ACCOUNT)
-        )
-        zone = f"UTC{moment:%z}"
+        received = datetime.fromtimestamp(letter["received_at"] // 1000, UTC)
         rows.append(
             [
-                f"{moment:%Y-%m-%d %H:%M:%S} {zone[:6]}:{zone[6:]}",
+                _moment(received.isoformat(), dashboard.zone(ACCOUNT)),
                 letter["reason"],
                 letter["detail"],
                 letter["account"] or "not known",

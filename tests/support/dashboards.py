@@ -63,6 +63,8 @@ class World:
     count: int
     """Of everything, each day."""
     user: str
+    currencies: Mapping[str, str] = field(default_factory=dict)
+    """By number, where it is charged in another than USD."""
 
 
 WORLDS = {
@@ -156,7 +158,7 @@ class TableMeter:
                 regime=date(2025, 7, 1),
                 unit="message",
                 category="marketing",
-                currency="USD",
+                currency=world.currencies.get(number, "USD"),
                 rate=62_500,
                 count=world.count,
                 free=0,

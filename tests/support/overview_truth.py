@@ -119,6 +119,8 @@ def cost_lines(rows: Rows) -> list[str]:
     lines = []
     for currency in sorted({row["currency"] for row in rows}):
         own = [row for row in rows if row["currency"] == currency]
+        if not sum(row["charged"] for row in own):
+            continue
         amount = exact_sum(own)
         unrated = sum(row["charged"] for row in own if row["amount"] is None)
         coins = amount.quantize(Decimal("0.01"), ROUND_HALF_UP)

@@ -331,7 +331,9 @@ def test_figures_are_written_for_people() -> None:
         provider_amount=None,
         provider_unrated=None,
     )
-    sums = [dollars, msgspec.structs.replace(dollars, currency="CLP", amount=0, unrated=1)]
+    pesos = msgspec.structs.replace(dollars, currency="CLP", amount=0, unrated=1)
+    only_free = msgspec.structs.replace(dollars, currency="EUR", free=3, charged=0, amount=0, unrated=0)
+    sums = [dollars, pesos, only_free]
     assert cost_texts(sums) == ["1,234.57 USD + 2 without a rate", "no rate"]
     assert time_text(datetime(2026, 3, 1, 12, tzinfo=UTC), "Asia/Kolkata") == "2026-03-01 17:30:00 UTC+05:30"
     assert [age_text(seconds) for seconds in (5, 65, 3600, 90_000)] == ["5 s", "1 min 5 s", "1 h", "1 d 1 h"]
