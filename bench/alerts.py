@@ -1,8 +1,10 @@
 """How long it takes from the webhook that crosses a threshold to the notice, under load.
 
-``python -m bench.alerts [--accounts 400] [--events-per-second 2000]`` runs a node in this process, feeds it traffic of
-many accounts at a steady rate, and takes the time from when the crossing event was given to it until the notice was
-durable, and until a webhook on loopback had it.
+``python -m bench.alerts [--accounts 400] [--events-per-second 2000] [--kafka]`` feeds traffic of many accounts at a
+steady rate, and takes the time from when the crossing event was given until the notice was durable, and until a webhook
+on loopback had it. By default a node in this process works over the embedded log. With ``--kafka`` gateway and worker
+are a process of their own over a Kafka broker, which is given HTTP requests; ClickHouse is chDB, served over HTTP by
+this process.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from urllib.parse import urlencode
 
 import click
+import httpx
 import orjson
 from prometheus_client import CollectorRegistry
 
@@ -22,9 +27,16 @@ from cli.node import Node
 from runtime.clock import SystemClock
 from runtime.metrics import Metrics
 from runtime.settings import Settings
+from sinks.clickhouse.client import open_client
+from sinks.clickhouse.migrations import migrate
+from tests.support.clickhouse_http import ClickHouseHttp
+from tests.support.commands import Running
+from tests.support.kafka_broker import KafkaCluster
 
 PACKAGE = 10
 TICK_SECONDS = 0.025
+TOKEN = "a-token-of-the-benchmark"
+Give = Callable[[list[bytes]], Awaitable[None]]
 SECRET = "whsec_YSBzZWNyZXQgb2YgdGhlIGJlbmNobWFyaw=="
 
 
@@ -90,38 +102,94 @@ def message(account: str, user: int, number: int) -> bytes:
     )
 
 
-async def measure(directory: Path, account_count: int, rate: int) -> Receiver:
+async def feed(give: Give, accounts: Sequence[str], rate: int) -> dict[str, float]:
+    """Give events until every account has crossed; return when each was given the event that did it."""
+    given: dict[str, float] = {}
+    users, random = dict.fromkeys(accounts, 0), Random(1)
+    sent, begun = 0, time.time()
+    while len(given) < len(accounts):
+        lines, crossing = [], []
+        for _ in range(max(1, round(rate * TICK_SECONDS))):
+            account = random.choice(accounts)
+            user = random.randint(1, users[account]) if users[account] else 0
+            # One in twenty is a new user; the rest are messages of those who are known.
+            if not user or (random.random() < 0.05 and users[account] < PACKAGE):
+                user = users[account] = users[account] + 1
+                if user == PACKAGE:
+                    crossing.append(account)
+            lines.append(message(account, user, sent))
+            sent += 1
+        given |= dict.fromkeys(crossing, time.time())
+        await give(lines)
+        await asyncio.sleep(max(0.0, begun + sent / rate - time.time()))
+    took_seconds = time.time() - begun
+    click.echo(f"{sent} events in {took_seconds:.1f} s: {sent / took_seconds:.0f} a second")
+    return given
+
+
+@asynccontextmanager
+async def embedded(settings: Settings) -> AsyncIterator[Give]:
+    """Give a node in this process."""
+    node = await Node.start(settings, Metrics(CollectorRegistry()), SystemClock())
+
+    async def give(lines: list[bytes]) -> None:
+        await node.ingest(lines, "canonical", 1)
+
+    try:
+        yield give
+    finally:
+        await node.close()
+
+
+@asynccontextmanager
+async def over_kafka(settings: Settings, directory: Path) -> AsyncIterator[Give]:
+    """Give gateway and worker in a process of their own, over a broker."""
+    [webhook] = settings.alerts.webhooks
+    configuration = directory / "convometer.toml"
+    configuration.write_text(
+        f'plans = "{settings.plans}"\n[gateway]\nevents_tokens = ["{TOKEN}"]\n'
+        '[alerts]\nallowed_networks = ["127.0.0.1"]\n'
+        f'[[alerts.webhooks]]\nurl = "{webhook.url.get_secret_value()}"\nsecrets = ["{SECRET}"]\n'
+    )
+    engine = open_client(f"chdb://{directory / 'clickhouse'}")
+    options = urlencode({"config-file": str(directory / "clickhouse" / "convometer.xml")})
+    with (
+        KafkaCluster.start(directory / "kafka") as kafka,
+        ClickHouseHttp(f"{directory / 'clickhouse'}?{options}") as clickhouse,
+    ):
+        address = clickhouse.address("bench")
+        migrate(open_client(address))
+        addresses = {
+            "CONVOMETER_BROKER": f"kafka://{kafka.bootstrap}",
+            "CONVOMETER_CLICKHOUSE": address,
+            "CONVOMETER_KAFKA__REPLICATION_FACTOR": "1",
+            "CONVOMETER_KAFKA__MIN_INSYNC_REPLICAS": "1",
+        }
+        with Running(settings.data, "--config", configuration, **addresses) as running:
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            async with httpx.AsyncClient(base_url=running.address, headers=headers, timeout=30) as client:
+
+                async def give(lines: list[bytes]) -> None:
+                    response = await client.post("/events", content=b"[" + b",".join(lines) + b"]")
+                    response.raise_for_status()
+
+                yield give
+    engine.close()
+
+
+async def measure(directory: Path, account_count: int, rate: int, *, kafka: bool) -> Receiver:
     """Feed until every account has crossed, and print what it took."""
     accounts = [f"account-{number:04d}" for number in range(account_count)]
-    receiver, random = Receiver(), Random(1)
+    receiver = Receiver()
     settings = settings_in(directory, accounts, await receiver.start())
-    node = await Node.start(settings, Metrics(CollectorRegistry()), SystemClock())
-    given: dict[str, float] = {}
-    users = dict.fromkeys(accounts, 0)
-    sent, begun = 0, time.time()
-    try:
-        while len(given) < account_count:
-            lines = []
-            for _ in range(max(1, round(rate * TICK_SECONDS))):
-                account = random.choice(accounts)
-                user = random.randint(1, users[account]) if users[account] else 0
-                # One in twenty is a new user; the rest are messages of those who are known.
-                if not user or (random.random() < 0.05 and users[account] < PACKAGE):
-                    user = users[account] = users[account] + 1
-                    if user == PACKAGE:
-                        given[account] = time.time()
-                lines.append(message(account, user, sent))
-                sent += 1
-            await node.ingest(lines, "canonical", 1)
-            await asyncio.sleep(max(0.0, begun + sent / rate - time.time()))
-        click.echo(
-            f"{sent} events in {time.time() - begun:.1f} s: {sent / (time.time() - begun):.0f} a second"
-        )
+    async with over_kafka(settings, directory) if kafka else embedded(settings) as give:
+        # Partitions are assigned and restored before anything counts.
+        await give([message("warm-up", 1, 0)])
+        await asyncio.sleep(5 if kafka else 0)
+        given = await feed(give, accounts, rate)
         async with asyncio.timeout(30):
             while len(receiver.arrived) < account_count:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)
-    finally:
-        await node.close()
     for title, moments in (("notice durable", receiver.noticed), ("webhook taken", receiver.arrived)):
         waits = sorted(moments[account] - given[account] for account in accounts)
         at = [waits[min(len(waits) - 1, int(share * len(waits)))] for share in (0.5, 0.95, 0.99)]
@@ -135,10 +203,11 @@ async def measure(directory: Path, account_count: int, rate: int) -> Receiver:
 @click.command()
 @click.option("--accounts", default=400, show_default=True)
 @click.option("--events-per-second", default=2000, show_default=True)
-def main(accounts: int, events_per_second: int) -> None:
+@click.option("--kafka", is_flag=True, help="Over a Kafka broker and HTTP instead of the embedded log.")
+def main(accounts: int, events_per_second: int, kafka: bool) -> None:
     """Measure from crossing to notice."""
     with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(measure(Path(directory), accounts, events_per_second))
+        asyncio.run(measure(Path(directory), accounts, events_per_second, kafka=kafka))
 
 
 if __name__ == "__main__":
