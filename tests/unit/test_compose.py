@@ -67,7 +67,9 @@ def test_what_is_left_empty_is_found() -> None:
         assert DEPLOYMENT.example[name] == ""
 
 
-@pytest.mark.parametrize(("service", "port"), [("gateway", 8080), ("worker-1", 8081), ("worker-2", 8081)])
+@pytest.mark.parametrize(
+    ("service", "port"), [("gateway", 8080), ("worker-1", 8081), ("worker-2", 8081), ("dashboard", 8082)]
+)
 @pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1)])
 def test_a_health_check_says_what_readyz_says(service: str, port: int, status: int, exit_code: int) -> None:
     """The code in Compose's health checks works, and takes anything but 200 for not healthy."""
