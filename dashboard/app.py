@@ -20,7 +20,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from dashboard.access.audit import AuditUnwritable
+from dashboard.access.gate import token_of
 from dashboard.access.routes import access_routes
+from dashboard.access.sessions import SessionsUnwritable
 from dashboard.api.docs import api_documents
 from dashboard.api.routes import router
 from dashboard.assets import Assets
@@ -47,6 +49,7 @@ _TOLD_ERRORS: Final = (
     Unanswerable,
     WindowsUnavailable,
     AuditUnwritable,
+    SessionsUnwritable,
     ExportsBusy,
     ExportTooLong,
     ExportCrashed,
@@ -107,7 +110,7 @@ def _endpoint(site: Site, page: PageRoute) -> Endpoint:
     async def answer(request: Request) -> Response:
         principal = await site.gate.identify(request)
         if principal is None:
-            if page.method == "GET" and not request.headers.get("authorization"):
+            if page.method == "GET" and token_of(request) is None:
                 target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/sign-in?{query_of({'next': target})}", 303)
             raise Refusal(401, "Sign in first.")
@@ -167,11 +170,8 @@ def _refusal_of(error: Exception) -> Refusal:
             f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
         )
         return Refusal(422, "; ".join(faults), faults=faults)
-    if isinstance(error, AuditUnwritable):
-        _log.error("nothing is done that could not be noted: %s", error)
-        return Refusal(
-            503, "The audit log cannot be written, and what cannot be noted is not done. Try again later."
-        )
+    if isinstance(error, (AuditUnwritable, SessionsUnwritable)):
+        return _refusal_of_unwritable(error)
     if isinstance(error, ExportsBusy):
         return Refusal(
             429,
@@ -183,3 +183,13 @@ def _refusal_of(error: Exception) -> Refusal:
     if isinstance(error, (ExportCrashed, ExportsClosed)):
         return Refusal(503, "This export could not be made. Try again.", {"Retry-After": "5"})
     return refusal_of(error)
+
+
+def _refusal_of_unwritable(error: AuditUnwritable | SessionsUnwritable) -> Refusal:
+    if isinstance(error, SessionsUnwritable):
+        _log.error("nobody can sign in or out: %s", error)
+        return Refusal(503, "Nobody can sign in or out at the moment. Try again later.")
+    _log.error("nothing is done that could not be noted: %s", error)
+    return Refusal(
+        503, "The audit log cannot be written, and what cannot be noted is not done. Try again later."
+    )

@@ -1,6 +1,6 @@
 """Keeps answers for as long as the totals have not changed: many people look at the same page.
 
-Owns when an answer is too old. What is asked at the same time is asked once.
+Owns when an answer is too old, and how much is kept. What is asked at the same time is asked once.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 Answer = TypeVar("Answer")
 
 ROWS_KEPT_MAX = 20_000
-"""Longer lists are given and not kept: some of them would fill the memory."""
+"""Longer lists are given and not kept."""
+ROWS_IN_ALL_MAX = 100_000
+"""Of all lists kept together, about 60 MB: where nothing is counted for a night, no version ever ends them."""
 VERSION_SECONDS = 1.0
 """For how long the version read last is taken for the current one."""
 
@@ -34,7 +37,8 @@ class VersionedCache:
         self._version = ""
         self._read_at = float("-inf")
         self._reading: asyncio.Task[str] | None = None
-        self._answers: OrderedDict[Hashable, asyncio.Task[object]] = OrderedDict()
+        self._answers: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._rows = 0
 
     async def version(self) -> str:
         """Return the version of the totals, at most a second old."""
@@ -50,6 +54,7 @@ class VersionedCache:
         version = await self._read_version()
         if version != self._version:
             self._answers.clear()
+            self._rows = 0
         self._version, self._read_at = version, asked_at
         return version
 
@@ -58,29 +63,58 @@ class VersionedCache:
         if not task.cancelled():
             task.exception()  # those who wait for it have it; nobody may be left
 
-    async def get(self, question: Hashable, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return the answer to a question under the current version; a failed one is not kept."""
+    async def get(
+        self, question: Hashable, ask: Callable[[], Awaitable[Answer]], moment: Hashable = None
+    ) -> Answer:
+        """Return the answer to a question under the current version; a failed one is not kept.
+
+        Args:
+            question: what is asked, all of it.
+            ask: asks it.
+            moment: of answers that also change with the clock, the span of time that they are good for: the next one
+                takes the place of this.
+        """
         await self.version()
-        known = self._answers.get(question)
-        if known is None:
-            known = asyncio.ensure_future(_asked(ask))
-            self._answers[question] = known
-            known.add_done_callback(lambda task: self._ended(question, task))
+        kept = self._answers.get(question)
+        if kept is None or kept.moment != moment:
+            self._drop(question)
+            kept = self._answers[question] = _Kept(moment, asyncio.ensure_future(_asked(ask)))
+            kept.task.add_done_callback(lambda _task: self._ended(question, kept))
             while len(self._answers) > self._answers_max:
-                self._answers.popitem(last=False)
+                self._drop(next(iter(self._answers)))
         else:
             self._answers.move_to_end(question)
         # A visitor who leaves must not take the answer from the others who wait for it.
-        return cast("Answer", await asyncio.shield(known))
+        return cast("Answer", await asyncio.shield(kept.task))
 
-    def _ended(self, question: Hashable, task: asyncio.Task[object]) -> None:
-        is_failed = task.cancelled() or task.exception() is not None
-        if (is_failed or _is_too_long(task.result())) and self._answers.get(question) is task:
-            del self._answers[question]
+    def _drop(self, question: Hashable) -> None:
+        dropped = self._answers.pop(question, None)
+        self._rows -= dropped.rows if dropped is not None else 0
+
+    def _ended(self, question: Hashable, kept: _Kept) -> None:
+        is_failed = kept.task.cancelled() or kept.task.exception() is not None
+        if self._answers.get(question) is not kept:
+            return
+        kept.rows = 0 if is_failed else _rows_of(kept.task.result())
+        self._rows += kept.rows
+        if is_failed or kept.rows > ROWS_KEPT_MAX:
+            self._drop(question)
+        while self._rows > ROWS_IN_ALL_MAX:
+            self._drop(next(iter(self._answers)))
 
 
-def _is_too_long(answer: object) -> bool:
-    return isinstance(answer, list) and len(answer) > ROWS_KEPT_MAX
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """An answer that is kept, or under way."""
+
+    moment: Hashable
+    task: asyncio.Task[object]
+    rows: int = 0
+    """0 while it is under way."""
+
+
+def _rows_of(answer: object) -> int:
+    return len(answer) if isinstance(answer, list) else 1
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> object:

@@ -6,7 +6,7 @@ Owns names, defaults and limits. Does not own what they are used for.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ from runtime.setting_tables import MIB, Secret, Table, split_list
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 _DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADER = re.compile(r"[A-Za-z0-9-]{0,64}")
 
 
@@ -116,10 +118,7 @@ class DashboardSettings(Table):
     @field_validator("public_url")
     @classmethod
     def _is_origin(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
-            raise ValueError("https://HOST[:PORT]")
-        return url.rstrip("/")
+        return _origin_of(url) if url else ""
 
     @field_validator("workers")
     @classmethod
@@ -147,3 +146,22 @@ class DashboardSettings(Table):
         if self.trusted_header and not self.trusted_proxies:
             raise ValueError("trusted_proxies with trusted_header: anyone could send it otherwise")
         return self
+
+
+def _origin_of(url: str) -> str:
+    """Return an origin as browsers write it: they are compared as texts.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in _DEFAULT_PORTS or not host or not is_bare:
+        raise ValueError("https://HOST[:PORT]")
+    if ":" in host:
+        host = f"[{IPv6Address(host).compressed}]"
+    elif not _HOST.fullmatch(host):
+        raise ValueError("https://HOST[:PORT], with a host of a-z 0-9 . _ - (others as xn--...)")
+    is_usual = parts.port in (None, _DEFAULT_PORTS[parts.scheme])
+    return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")

@@ -10,13 +10,18 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from dashboard.access.backwards import lines_backwards
 from runtime.dashboard_metrics import DashboardMetrics
+from runtime.setting_tables import MIB
 
+LOOK_BACK_BYTES: Final = 64 * MIB
+"""How far the newest entries are looked for: the log only grows, and somebody may be meant by few of them."""
 _TEXT_MAX: Final = 2000
 
 
@@ -70,48 +75,83 @@ class Audit:
         self._metrics.count_audited(event)
 
     def _append(self, line: bytes, at: datetime) -> None:
-        if os.fstat(self._descriptor).st_size + len(line) > self._bytes_max:
-            self._begin_new(at)
+        if self._was_taken_away():
+            self._open_anew()
+        elif os.fstat(self._descriptor).st_size + len(line) > self._bytes_max:
+            self._path.rename(self._older_path(at))
+            self._open_anew()
         # What a full disk cut off ends here, or it would take the next entry with it.
         line = b"\n" + line if self._ends_within_a_line() else line
         # One call, so that lines of two processes never mix.
         written = os.write(self._descriptor, line)
         if written < len(line):
-            raise OSError(
-                errno.ENOSPC, f"{written} of {len(line)} bytes of an entry were written", str(self._path)
-            )
+            raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes of an entry were written")
+
+    def _was_taken_away(self) -> bool:
+        """Tell whether the file under this name is another one, or none: what is written would be seen by nobody."""
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return True
+
+    def _older_path(self, at: datetime) -> Path:
+        """Return a name that no file has: a rename would replace it. By name they are in order of time."""
+        names = (f"{self._path.stem}-{at:%Y%m%dT%H%M%S%f}-{n:03}{self._path.suffix}" for n in count())
+        return next(path for path in map(self._path.with_name, names) if not path.exists())
+
+    def _open_anew(self) -> None:
+        # In this order: a number that is closed while it is still kept here is soon that of a visitor's connection.
+        before, self._descriptor = self._descriptor, self._open()
+        os.close(before)
 
     def _ends_within_a_line(self) -> bool:
         size = os.fstat(self._descriptor).st_size
         return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
-    def _begin_new(self, at: datetime) -> None:
-        os.close(self._descriptor)
-        older = self._path.with_name(f"{self._path.stem}-{at:%Y%m%dT%H%M%S%f}{self._path.suffix}")
-        self._path.rename(older)
-        self._descriptor = self._open()
-
     def tail(
-        self, limit: int, is_wanted: Callable[[AuditEntry], bool] = lambda _entry: True
+        self,
+        limit: int,
+        is_wanted: Callable[[AuditEntry], bool] = lambda _entry: True,
+        bytes_max: int = LOOK_BACK_BYTES,
     ) -> list[AuditEntry]:
         """Return the newest entries, newest first, of this file and the older ones. A damaged line is left out.
+
+        For any thread: it may take a good part of a second.
 
         Args:
             limit: how many at most.
             is_wanted: which of them.
+            bytes_max: how far to look back.
         """
         found: list[AuditEntry] = []
-        for path in self._newest_first():
-            for line in reversed(path.read_bytes().splitlines()):
-                try:
-                    entry = msgspec.json.decode(line, type=AuditEntry)
-                except msgspec.MsgspecError:
-                    continue
-                if is_wanted(entry):
-                    found.append(entry)
-                if len(found) == limit:
-                    return found
+        decoder = msgspec.json.Decoder(AuditEntry)
+        for line in self._lines_backwards(bytes_max):
+            try:
+                entry = decoder.decode(line)
+            except msgspec.MsgspecError:
+                continue
+            if is_wanted(entry):
+                found.append(entry)
+            if len(found) == limit:
+                break
         return found
+
+    def _lines_backwards(self, bytes_max: int) -> Iterator[bytes]:
+        read: set[int] = set()
+        for path in self._newest_first():
+            if bytes_max <= 0:
+                return
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                # It has another name by now, and comes again under that.
+                continue
+            with file:
+                status = os.fstat(file.fileno())
+                if status.st_ino not in read:
+                    read.add(status.st_ino)
+                    yield from lines_backwards(file, bytes_max)
+                    bytes_max -= status.st_size
 
     def _newest_first(self) -> Iterator[Path]:
         yield self._path

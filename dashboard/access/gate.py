@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +24,7 @@ from dashboard.access.audit import Audit
 from dashboard.access.permissions import ROLES, Principal
 from dashboard.access.sessions import Sessions
 from dashboard.access.throttle import Throttle
-from dashboard.access.users import User, Users
+from dashboard.access.users import User, Users, UsersFault
 from dashboard.http import Refusal
 from runtime.dashboard_tables import DashboardSettings
 
@@ -30,6 +32,11 @@ LINK_NAME: Final = "one-time link"
 """Who signs in by the link of the first run. No user can be called so."""
 _HASHINGS_MAX: Final = 2
 """Passwords checked at a time: each takes 64 MiB for some tenths of a second."""
+_FORM_TYPE: Final = re.compile(
+    r'application/x-www-form-urlencoded[ \t]*(;[ \t]*charset="?utf-8"?[ \t]*)?', re.IGNORECASE
+)
+"""What browsers send our forms as. Multipart could name an encoding that fails, or that makes what is no text."""
+_FIELDS_MAX: Final = 200
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -69,20 +76,20 @@ class Gate:
         """Return who a request comes from; None = nobody known.
 
         A request with a token is the token's, whatever else it carries: a wrong one is nobody.
+
+        Raises:
+            Refusal: 503, whether a session still counts cannot be told at the moment.
         """
-        authorization = request.headers.get("authorization", "")
-        if authorization:
-            return self._by_token(request, authorization)
+        token = token_of(request)
+        if token is not None:
+            return self._by_token(request, token)
         if self.settings.trusted_header:
             return self._by_header(request)
         return self._by_session(request)
 
-    def _by_token(self, request: Request, authorization: str) -> Principal | None:
-        scheme, _, text = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            return None
+    def _by_token(self, request: Request, token: str) -> Principal | None:
         now = datetime.fromtimestamp(self._now_seconds(), UTC)
-        principal = self.users.principal_of_token(text.strip(), now)
+        principal = self.users.principal_of_token(token, now)
         if principal is None:
             self.note(request, "token_refused", "", "", request.url.path)
         return principal
@@ -106,9 +113,15 @@ class Gate:
             return None
         if session.name == LINK_NAME:
             return Principal(LINK_NAME, ROLES["admin"], None, "session", session.csrf_token, "admin")
-        user = self.users.find(session.name)
+        try:
+            user = self.users.look_up(session.name)
+        except UsersFault as fault:
+            # The session stays: a file that is damaged for a moment is not to sign everybody out.
+            raise Refusal(
+                503, "Who may come in cannot be read at the moment. Try again later.", {"Retry-After": "30"}
+            ) from fault
         if user is None or not hmac.compare_digest(user.fingerprint, session.fingerprint):
-            self.sessions.end(session_id)
+            self.sessions.forget(session_id, self._now_seconds())
             return None
         return user.principal("session", session.csrf_token)
 
@@ -116,14 +129,16 @@ class Gate:
         """Make sure that a form comes from a page of ours that was made for this visitor.
 
         Raises:
-            Refusal: 403.
+            Refusal: 403, or 415 where it is no form.
         """
         self.check_origin(request)
+        # Here for tokens too: handlers read the form after this.
+        check_form_type(request)
         if principal.kind == "token":
             return
         sent = request.headers.get("x-csrf-token", "")
         if not sent:
-            form = await request.form(max_files=0, max_fields=200)
+            form = await form_of(request)
             sent = str(form.get("csrf", ""))
         if not principal.csrf_token or not hmac.compare_digest(sent.encode(), principal.csrf_token.encode()):
             raise Refusal(403, "This form is not of your session. Load the page again and send it once more.")
@@ -138,8 +153,7 @@ class Gate:
             raise Refusal(403, "This was sent by a page of another site.")
         origin = request.headers.get("origin")
         if origin is None and (referrer := request.headers.get("referer")):
-            parts = urlsplit(referrer)
-            origin = f"{parts.scheme}://{parts.netloc}"
+            origin = _origin_of(referrer)
         if origin is not None and origin != self.own_origin(request):
             raise Refusal(
                 403,
@@ -211,6 +225,48 @@ class Gate:
     def now_seconds(self) -> int:
         """Return the time in UTC seconds."""
         return self._now_seconds()
+
+
+def token_of(request: Request) -> str | None:
+    """Return the API token that a request carries, "" for an empty one; None = it carries none.
+
+    Other schemes are of proxies: nginx passes on the password that it has checked itself.
+    """
+    for header in request.headers.getlist("authorization"):
+        scheme, *rest = header.split(None, 1) or [""]
+        if scheme.lower() == "bearer":
+            return rest[0].strip() if rest else ""
+    return None
+
+
+def check_form_type(request: Request) -> None:
+    """Make sure that a body, if there is one, is a form as browsers send ours.
+
+    Raises:
+        Refusal: 415.
+    """
+    sent = request.headers.get("content-type", "").strip()
+    if sent and not _FORM_TYPE.fullmatch(sent):
+        raise Refusal(415, "A form has to be sent as application/x-www-form-urlencoded, in UTF-8.")
+
+
+async def form_of(request: Request) -> FormData:
+    """Return the fields of a form; what is no UTF-8 in them is replaced.
+
+    Raises:
+        Refusal: 415.
+    """
+    check_form_type(request)
+    return await request.form(max_files=0, max_fields=_FIELDS_MAX)
+
+
+def _origin_of(url: str) -> str:
+    """Return the origin of a page, "null" where there is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "null"
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _peer(request: Request) -> str:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from dashboard.access.gate import LINK_NAME, Gate, local_path
+from dashboard.access.gate import LINK_NAME, Gate, form_of, local_path
 from dashboard.http import Refusal
 
 Render = Callable[[Request, str, dict[str, object], int], Response]
@@ -50,7 +50,7 @@ class SignIn:
         self._gate.check_origin(request)
         if not self._gate.has_own_sign_in:
             raise Refusal(403, "People sign in at the proxy in front of this dashboard.")
-        form = await request.form(max_files=0, max_fields=10)
+        form = await form_of(request)
         name = str(form.get("name", "")).strip().lower()[:_NAME_MAX]
         target = local_path(str(form.get("next", "")))
         gate, now = self._gate, self._gate.now_seconds()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 WAIT_MAX_SECONDS: Final = 900
 _FORGET_SECONDS: Final = 24 * 3600
 _ENTRIES_MAX: Final = 10_000
+_HOST_BITS: Final = 64
+"""Of an IPv6 address: one customer has them all."""
 
 
 @dataclass(slots=True)
@@ -69,4 +72,17 @@ class Throttle:
 
 
 def _keys(name: str, address: str) -> tuple[str, str]:
-    return f"name {name}", f"address {address}"
+    return f"name {name}", f"address {_customer(address)}"
+
+
+def _customer(address: str) -> str:
+    """Return what an address is counted as: IPv6 by its network of 64 bits, IPv4 within IPv6 as IPv4."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{IPv6Address(int(parsed) >> _HOST_BITS << _HOST_BITS)}/{128 - _HOST_BITS}"

@@ -15,6 +15,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -89,7 +90,16 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 1
 
 
-_Stamp = tuple[int, int, int] | None
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the file said when it was last read. One object, so that no thread sees half of a change."""
+
+    stamp: _Stamp
+    users: dict[str, User]
+    tokens: dict[str, tuple[User, Token]]
 
 
 class Users:
@@ -99,9 +109,7 @@ class Users:
         """Take the file, which may not be there yet, and what hashes passwords."""
         self.path = path
         self._hasher = hasher or PasswordHasher()
-        self._stamp: _Stamp = None
-        self._users: dict[str, User] = {}
-        self._tokens: dict[str, tuple[User, Token]] = {}
+        self._known: _Known | None = None
         self._fault = ""
         # Somebody who does not exist costs as much time as a wrong password.
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
@@ -112,41 +120,53 @@ class Users:
         Raises:
             UsersFault: the file is damaged.
         """
-        self._renew()
-        return [self._users[name] for name in sorted(self._users)]
+        users = self._renewed().users
+        return [users[name] for name in sorted(users)]
 
     def find(self, name: str) -> User | None:
         """Return a user who may sign in; nobody while the file is damaged."""
-        user = self._users.get(name) if self._is_readable() else None
+        try:
+            return self.look_up(name)
+        except UsersFault:
+            return None
+
+    def look_up(self, name: str) -> User | None:
+        """Return a user who may sign in.
+
+        Raises:
+            UsersFault: the file is damaged, and does not tell whether there is one.
+        """
+        known = self._readable()
+        if known is None:
+            raise UsersFault(f"the users file {self.path} cannot be used")
+        user = known.users.get(name)
         return None if user is None or user.is_disabled else user
 
     def knows(self, name: str) -> bool:
         """Tell whether there is a user of that name, disabled or not."""
-        return self._is_readable() and name in self._users
+        known = self._readable()
+        return known is not None and name in known.users
 
-    def _is_readable(self) -> bool:
-        """Read the file if it has changed; a fault is said once."""
+    def _readable(self) -> _Known | None:
+        """Return what the file says, None where it is damaged; a fault is said once."""
         try:
-            self._renew()
+            known = self._renewed()
         except UsersFault as fault:
             if str(fault) != self._fault:
                 _log.error("nobody can sign in: %s", fault)
             self._fault = str(fault)
-            return False
+            return None
         self._fault = ""
-        return True
+        return known
 
-    def _renew(self) -> None:
-        stamp = self._stamp_now()
-        if stamp == self._stamp:
-            return
-        self._users, self._tokens = {}, {}
-        # Only what was read well is not read again.
-        self._stamp = None
-        users = self._read()
-        self._users = {user.name: user for user in users}
-        self._tokens = {token.id: (user, token) for user in users for token in user.tokens}
-        self._stamp = stamp
+    def _renewed(self) -> _Known:
+        """Read the file if it has changed. What was not read well is read again at the next question."""
+        stamp, known = self._stamp_now(), self._known
+        if known is None or known.stamp != stamp:
+            users = self._read()
+            tokens = {token.id: (user, token) for user in users for token in user.tokens}
+            self._known = known = _Known(stamp, {user.name: user for user in users}, tokens)
+        return known
 
     def _stamp_now(self) -> _Stamp:
         try:
@@ -193,7 +213,8 @@ class Users:
         match = _TOKEN.fullmatch(text)
         if match is None:
             return None
-        entry = self._tokens.get(match[1]) if self._is_readable() else None
+        known = self._readable()
+        entry = None if known is None else known.tokens.get(match[1])
         digest = hashlib.sha256(match[2].encode()).hexdigest()
         if entry is None or not hmac.compare_digest(digest, entry[1].sha256):
             return None

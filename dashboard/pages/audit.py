@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.responses import Response
 
-from dashboard.access.audit import AuditEntry
+from dashboard.access.audit import LOOK_BACK_BYTES, AuditEntry
 from dashboard.site import Visit
+from runtime.setting_tables import MIB
 
 SHOWN: Final = 200
 
@@ -21,4 +23,8 @@ async def audit_page(visit: Visit) -> Response:
         is_own = entry.who == principal.user or entry.who.startswith(f"{principal.user}/")
         return principal.accounts is None or is_own or entry.account in principal.accounts
 
-    return await visit.render("audit.html", entries=visit.site.audit.tail(SHOWN, is_wanted))
+    # In a thread: others are answered meanwhile.
+    entries = await asyncio.to_thread(visit.site.audit.tail, SHOWN, is_wanted)
+    return await visit.render(
+        "audit.html", entries=entries, is_full=len(entries) == SHOWN, mebibytes=LOOK_BACK_BYTES // MIB
+    )

@@ -1,13 +1,11 @@
-"""The dashboard's small parts: caches, live figures, throttle, audit log, recipients, static files, formats."""
+"""The dashboard's small parts: caches, live figures, throttle, recipients, static files, formats."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,17 +13,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
-from dashboard.access.audit import Audit, AuditUnwritable
 from dashboard.access.throttle import WAIT_MAX_SECONDS, Throttle
-from dashboard.cache import ROWS_KEPT_MAX, TimedCache, VersionedCache
+from dashboard.cache import ROWS_IN_ALL_MAX, ROWS_KEPT_MAX, TimedCache, VersionedCache
 from dashboard.formats import age_text, change_text, cost_texts, phone_text, time_text
 from dashboard.live import MINUTES_KEPT, LiveCounts, LiveSampler
 from dashboard.recipients import OFFERED_MAX, Recipients
 from dashboard.usage import Change
 from metering.charges import Sums
-from runtime.dashboard_metrics import DashboardMetrics
 from sinks.clickhouse.directory import DayCount
 from sinks.exports.chart_looks import COLOURS, THEMES
 
@@ -137,6 +132,41 @@ async def test_long_lists_are_given_but_not_kept() -> None:
     assert times == 2
 
 
+async def test_lists_together_are_bounded() -> None:
+    """Where no version ends them, the lists used longest ago make room for new ones."""
+    versions, asked = Versions(), dict.fromkeys("abcdefgh", 0)
+    cache = VersionedCache(versions.current, lambda: versions.now)
+    rows = ROWS_IN_ALL_MAX // 6
+
+    async def get(question: str) -> None:
+        async def ask() -> list[int]:
+            asked[question] += 1
+            return [0] * rows
+
+        assert len(await cache.get(question, ask)) == rows
+
+    for question in "abcdefagha":
+        await get(question)
+    assert asked == dict.fromkeys("abcdefgh", 1)
+    await get("b")
+    assert asked["b"] == 2
+    versions.version, versions.now = "2", 1.0
+    for question in "abcdef" * 2:
+        await get(question)
+    assert [asked[question] for question in "acdef"] == [2] * 5
+
+
+async def test_an_answer_of_a_moment_takes_the_place_of_the_one_before() -> None:
+    """What also changes with the clock is kept once, not once a moment."""
+    versions, asked = Versions(), Asked()
+    cache = VersionedCache(versions.current, lambda: versions.now, answers_max=2)
+    kept = await cache.get("kept", asked)
+    for moment in range(10):
+        first = await cache.get("live", asked, moment)
+        assert await cache.get("live", asked, moment) == first == kept + moment + 1
+    assert await cache.get("kept", asked) == kept
+
+
 async def test_old_choices_are_given_at_once_and_renewed_meanwhile() -> None:
     """Nobody but the first waits; a failed renewal leaves the old answer."""
     versions, asked = Versions(), Asked()
@@ -241,52 +271,6 @@ def test_guessers_cannot_fill_the_memory() -> None:
         throttle.failed(f"name{number}", f"address{number}", 0.0)
     assert throttle.wait_seconds("name999", "", 0.0) > 0
     assert throttle.wait_seconds("name0", "address0", 0.0) == 0
-
-
-def test_the_audit_log_keeps_everything(tmp_path: Path) -> None:
-    """Over new files and restarts every entry is there, in order, and no text breaks a line."""
-    path, metrics = tmp_path / "audit.ndjson", DashboardMetrics(CollectorRegistry())
-    hostile = 'x\n{"at":"1970-01-01T00:00:00Z","event":"forged"}\r\u2028'
-    for number in range(50):
-        if number % 10 == 0:
-            audit = Audit(path, 700, metrics)
-        audit.write(
-            "export", who=hostile, role="", account="1", what=str(number), address="", at=datetime.now(UTC)
-        )
-        if number % 10 == 9:
-            audit.close()
-    audit = Audit(path, 700, metrics)
-    assert [entry.what for entry in audit.tail(100)] == [str(number) for number in reversed(range(50))]
-    assert {entry.event for entry in audit.tail(100)} == {"export"}
-    assert [entry.what for entry in audit.tail(3)] == ["49", "48", "47"]
-    assert len(list(tmp_path.iterdir())) > 10
-    assert all(each.stat().st_mode & 0o077 == 0 for each in tmp_path.iterdir())
-    audit.close()
-
-
-def test_a_full_disk_takes_no_other_entry_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could be written in part only is told of; the next entry, also after a restart, stands whole."""
-    entry = partial(
-        Audit.write, event="export", who="ann", role="", account="1", address="", at=datetime.now(UTC)
-    )
-    path, whole, registry = tmp_path / "audit.ndjson", os.write, CollectorRegistry()
-    metrics = DashboardMetrics(registry)
-    for number in range(2):
-        audit = Audit(path, 100_000, metrics)
-        entry(audit, what=f"before{number}")
-        with monkeypatch.context() as full:
-            full.setattr("os.write", lambda descriptor, line: whole(descriptor, line[: len(line) // 2]))
-            with pytest.raises(AuditUnwritable, match=r"bytes of an entry were written"):
-                entry(audit, what=f"cut{number}")
-        if number:
-            audit.close()
-            audit = Audit(path, 100_000, metrics)
-        entry(audit, what=f"after{number}")
-        audit.close()
-    assert [each.what for each in audit.tail(100)] == ["after1", "before1", "after0", "before0"]
-    counted = {"event": "export"}
-    assert registry.get_sample_value("convometer_dashboard_audited_total", counted) == 4
-    assert registry.get_sample_value("convometer_dashboard_audit_errors_total") == 2
 
 
 def test_addresses_are_offered_to_who_used_them(tmp_path: Path) -> None:

