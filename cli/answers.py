@@ -120,6 +120,7 @@ class Answers:
             today=day.today,
             name=entry.name,
             number_names=entry.number_names,
+            zones=entry.zone_rules(),
         )
 
     async def freshness(self) -> list[Freshness]:

@@ -39,7 +39,16 @@ async def ask_summary(visit: Visit, view: View) -> Summary:
     )
 
 
+async def ask_summary_with_rows(visit: Visit, view: View) -> tuple[Summary, list[Row]]:
+    """Return the summary of a view and the conversation rows that it was made from, of one reading."""
+    return await _summary_with_rows(visit.site, view, visit.principal.may(Permission.MONEY))
+
+
 async def _summary(site: Site, view: View, with_money: bool) -> Summary:
+    return (await _summary_with_rows(site, view, with_money))[0]
+
+
+async def _summary_with_rows(site: Site, view: View, with_money: bool) -> tuple[Summary, list[Row]]:
     previous = view.previous
     whole = Period(
         min(view.period.first, previous.first if previous else view.period.first), view.period.last
@@ -51,7 +60,11 @@ async def _summary(site: Site, view: View, with_money: bool) -> Summary:
         site.meter.query("usage", view.filters()),
         site.meter.query("incoming", view.filters()),
     )
-    return summary_of(Counted(conversations, usage, incoming, charges, costs_fault), view.period, previous)
+    counted = Counted(conversations, usage, incoming, charges, costs_fault)
+    rows = [
+        row for row in conversations if str(view.period.first) <= str(row["day"]) <= str(view.period.last)
+    ]
+    return summary_of(counted, view.period, previous), rows
 
 
 async def _charges(site: Site, view: View, with_money: bool) -> tuple[list[Charge] | None, str]:
@@ -88,26 +101,26 @@ async def ask_report(site: Site, account: str, month: date, number: str) -> Fina
     """Return a final report; made at most once a minute while nothing changes, since it says when it was made."""
     minute = site.clock.now_seconds() // 60
     asked = ReportAsked(month, account, number)
-    return await site.cache.get(("report", asked, minute), lambda: site.meter.report(asked))
+    return await site.cache.get(("report", asked), lambda: site.meter.report(asked), minute)
 
 
 async def ask_limits(site: Site, account: str, month: date) -> list[LimitUse]:
     """Return how the limits of an account are being used up; projections move with the clock, by the minute."""
     minute = site.clock.now_seconds() // 60
     asked = LimitsAsked(month, (account,))
-    return await site.cache.get(("limits", asked, minute), lambda: site.meter.limits(asked))
+    return await site.cache.get(("limits", asked), lambda: site.meter.limits(asked), minute)
 
 
 async def ask_notices(site: Site, asked: NoticesAsked) -> list[NoticeRow]:
     """Return notices, the newest first, read at most every few seconds."""
     moment = site.clock.now_seconds() // _NOTICES_SECONDS
-    return await site.cache.get(("notices", asked, moment), lambda: site.meter.notices(asked))
+    return await site.cache.get(("notices", asked), lambda: site.meter.notices(asked), moment)
 
 
 async def ask_ladder(site: Site, account: str) -> list[LadderHealth]:
     """Return what became of an account's messages, read at most every few seconds."""
     moment = site.clock.now_seconds() // _LADDER_SECONDS
-    return await site.cache.get(("ladder", account, moment), lambda: site.meter.ladder_health(account))
+    return await site.cache.get(("ladder", account), lambda: site.meter.ladder_health(account), moment)
 
 
 async def ask_active_days(site: Site, account: str, month: date) -> list[ActiveDay]:

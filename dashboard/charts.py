@@ -101,7 +101,7 @@ def usage_chart_of(
 
 
 def _about(view: View, info: AccountInfo) -> str:
-    parts = [info.title, view.days_text, info.time_zone]
+    parts = [info.title, view.days_text, info.zones_text(view.period.first, view.period.last)]
     for chosen, text, plural in (
         (view.numbers, info.number_title, "numbers"),
         (view.countries, country_name, "countries"),
@@ -128,7 +128,7 @@ def mau_chart_of(
     scope = info.number_title(growth.number) if growth.number else "whole account"
     chart = ActiveUsersChart(
         title="Monthly active users",
-        subtitle=f"{info.title}, {scope} · {month_text(month)} · {info.time_zone}",
+        subtitle=f"{info.title}, {scope} · {month_text(month)} · {info.zone_on(month)}",
         days=growth.days,
         # A figure that was just corrected may be below that of the day before until the rest of it is here.
         values=tuple(accumulate((max(0, count) for count in growth.so_far), max)),

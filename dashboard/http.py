@@ -160,6 +160,11 @@ def tagged(request: Request, response: Response, *parts: str) -> Response:
     return response
 
 
+def tagged_by_content(request: Request, response: Response) -> Response:
+    """Do the same for an answer that is made anyway: its tag goes by its bytes, whatever they depend on."""
+    return tagged(request, response, hashlib.sha256(response.body).hexdigest())
+
+
 def safe_file_name(name: str) -> str:
     """Return a file's name of plain characters only, whatever accounts are called."""
     return "".join(

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from metering.calendar import ZoneRules
 from metering.charges import Charge
 from metering.limits import LimitUse
 from schemas.final_report import FinalReport, Freshness
@@ -44,6 +45,8 @@ class AccountInfo(msgspec.Struct, frozen=True):
     name: str = ""
     """As the settings call it."""
     number_names: dict[str, str] = {}
+    zones: ZoneRules = ()
+    """The zones of its days, with the month from which on each is in force; without any always the one of now."""
 
     @property
     def title(self) -> str:
@@ -53,6 +56,21 @@ class AccountInfo(msgspec.Struct, frozen=True):
     def number_title(self, number: str) -> str:
         """Return what people call one of its numbers."""
         return self.number_names.get(number, number)
+
+    def zone_on(self, day: date) -> str:
+        """Return the zone that a local day was counted in."""
+        return self._zones_within(day, day)[-1][1]
+
+    def zones_text(self, first: date, last: date) -> str:
+        """Return the zones of days as people read them: mostly one, of a change each."""
+        (_, zone), *changes = self._zones_within(first, last)
+        return ", ".join([zone, *(f"from {since} {changed}" for since, changed in changes)])
+
+    def _zones_within(self, first: date, last: date) -> ZoneRules:
+        rules = self.zones or (("", self.time_zone),)
+        # The first of them also covers everything before it.
+        start = max((place for place, (since, _) in enumerate(rules) if since <= f"{first:%Y-%m}"), default=0)
+        return (rules[start], *(rule for rule in rules[start + 1 :] if rule[0] <= f"{last:%Y-%m}"))
 
 
 class LocalDay(msgspec.Struct, frozen=True):

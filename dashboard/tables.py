@@ -174,7 +174,7 @@ def facts_of(view: View, info: AccountInfo, fresh: Iterable[Freshness], now: dat
         account=f"{info.name} ({info.account})" if info.name else info.account,
         first_day=view.period.first,
         last_day=view.period.last,
-        time_zone=info.time_zone,
+        time_zone=info.zones_text(view.period.first, view.period.last),
         generated_at=now,
         counted_until=max((each.received_until for each in fresh if each.received_until), default=None),
         further=(

@@ -66,6 +66,7 @@ def rows_response(
     columns: Sequence[str],
     more: Mapping[str, object],
     version: str | None,
+    *parts: str,
 ) -> Response:
     """Return rows, as JSON under ``data`` beside ``more``, or as csv with the cursor in a Link header.
 
@@ -76,6 +77,7 @@ def rows_response(
         more: beside the rows; ``next`` is the cursor of the rows behind them.
         version: of the totals, read before the rows were: rows that are newer than their tag are only sent once more.
             None = they change without the totals, so that the tag goes by what is answered.
+        parts: what else they depend on beside the URL, as the days where it does not name them.
     """
     form, headers = form_of(visit), {}
     if form == JSON:
@@ -85,7 +87,7 @@ def rows_response(
         if more.get("next"):
             following = visit.request.url.include_query_params(after=str(more["next"]))
             headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return answer(visit, form, content, version, headers=headers)
+    return answer(visit, form, content, version, *parts, headers=headers)
 
 
 def answer(

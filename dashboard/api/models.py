@@ -23,6 +23,11 @@ class Problem(BaseModel):
     errors: list[str] = Field(description="single faults of the input")
 
 
+_ZONE = (
+    "IANA zone that the account's days and months are in; where it changed, that of the last day asked for"
+)
+
+
 class Page(BaseModel, Generic[Item]):
     """One page of rows."""
 
@@ -30,7 +35,7 @@ class Page(BaseModel, Generic[Item]):
     next: str | None = Field(
         description="give it as `after` for the rows behind these; null = there are none"
     )
-    time_zone: str = Field(description="IANA zone that the account's days and months are in")
+    time_zone: str = Field(description=_ZONE)
 
 
 class UsageRow(BaseModel):
@@ -173,7 +178,7 @@ class Account(BaseModel):
 class AccountDetails(Account):
     """What there is to choose from in an account."""
 
-    time_zone: str
+    time_zone: str = Field(description="IANA zone in force now")
     numbers: list[str]
     countries: list[str]
     first_day: date | None
@@ -208,7 +213,7 @@ class Summary(BaseModel):
     """The usage summary of a span of days."""
 
     account: str
-    time_zone: str
+    time_zone: str = Field(description=_ZONE)
     first_day: date
     last_day: date
     previous_first_day: date | None

@@ -185,7 +185,7 @@ def _summary(view: View, info: AccountInfo, made: Summary) -> dict[str, object]:
     previous = view.previous
     return {
         "account": view.account,
-        "time_zone": info.time_zone,
+        "time_zone": info.zone_on(view.period.last),
         "first_day": view.period.first,
         "last_day": view.period.last,
         "previous_first_day": previous.first if previous else None,
@@ -242,8 +242,9 @@ async def charges(
     rows: list[Row] = [charge_row(charge) for charge in await ask_charges(visit.site, lines)]
     rows.sort(key=lambda row: sort_key("charges", row))
     page, following = page_of("charges", rows, asked.after, asked.limit)
-    more = {"next": following, "time_zone": info.time_zone}
-    return rows_response(visit, page, tuple(models.ChargeRow.model_fields), more, version)
+    more = {"next": following, "time_zone": zone_of(info, filters)}
+    days = f"{filters.first_day} {filters.last_day}"
+    return rows_response(visit, page, tuple(models.ChargeRow.model_fields), more, version, days)
 
 
 @router.get("/limits", response_model=models.Limits, responses=_CSV)
@@ -264,10 +265,11 @@ async def notices(
     """Return the notices that were given about the limits of a month, the newest first."""
     info = await visit.site.account_info(visit.allowed(account))
     behind = tuple(keys_of(after, SORT_KEYS)) if after else ()
-    asked = NoticesAsked(month_of(month, info.today), (account,), rows_max=limit + 1, after=behind)
+    first = month_of(month, info.today)
+    asked = NoticesAsked(first, (account,), rows_max=limit + 1, after=behind)
     page, following = cut(await ask_notices(visit.site, asked), limit, notice_sort_key)
     rows = [msgspec.structs.asdict(notice) for notice in page]
-    more = {"next": following, "time_zone": info.time_zone}
+    more = {"next": following, "time_zone": info.zone_on(first)}
     return rows_response(visit, rows, NoticeRow.__struct_fields__, more, version=None)
 
 
@@ -334,7 +336,13 @@ async def _rows(visit: Visit, name: QueryName, asked: RowsAsked) -> Response:
     columns = columns_of(name)
     if name == "active-users":
         columns = (*columns, "package", "balance", "amau")
-    return rows_response(visit, page, columns, {"next": following, "time_zone": info.time_zone}, version)
+    more = {"next": following, "time_zone": zone_of(info, filters)}
+    return rows_response(visit, page, columns, more, version, f"{filters.first_day} {filters.last_day}")
+
+
+def zone_of(info: AccountInfo, filters: Filters) -> str:
+    """Return the zone that the last of the days is in."""
+    return info.zone_on(filters.last_day or info.today)
 
 
 def _tile(tile: Tile) -> dict[str, object]:

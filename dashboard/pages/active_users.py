@@ -11,7 +11,7 @@ from starlette.responses import Response
 from dashboard.asking import ask_active_days, ask_freshness, ask_limits, ask_notices, ask_rows
 from dashboard.charts import FILE_FORMATS, mau_chart_of, picture_format, theme_of, width_of
 from dashboard.growth import Growth, grown
-from dashboard.http import Refusal, attachment, tagged
+from dashboard.http import Refusal, attachment, tagged_by_content
 from dashboard.pages.money import months_of
 from dashboard.pages.overview import choices
 from dashboard.ports import AccountInfo
@@ -123,7 +123,6 @@ def _chart_query(info: AccountInfo, month: date, number: str) -> dict[str, str]:
 async def active_users_chart(visit: Visit) -> Response:
     """Return the growth as the page draws it, or as a picture or file."""
     info, month, numbers = await _asked(visit)
-    version = await visit.site.cache.version()
     growth = await growth_of(visit, info, month, chart_number(numbers))
     file_format = visit.request.path_params["format"]
     is_in_page = visit.request.url.path.startswith("/charts/")
@@ -134,12 +133,7 @@ async def active_users_chart(visit: Visit) -> Response:
     theme = theme_of(visit.request.query_params.get("theme", ""))
     chart = mau_chart_of(growth, info, month, theme, width_pixels=width)
     if is_drawn_there:
-        return tagged(
-            visit.request,
-            Response(chart.as_json(), media_type="application/json"),
-            version,
-            str(visit.site.now())[:16],
-        )
+        return tagged_by_content(visit.request, Response(chart.as_json(), media_type="application/json"))
     picture = picture_format(file_format)
     content = await visit.site.pool.run(draw, chart.spec, picture)
     if is_in_page:

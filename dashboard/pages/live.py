@@ -99,4 +99,4 @@ async def refused_rows(visit: Visit) -> list[RefusedRow] | None:
 async def newest_refused(site: Site) -> list[RefusedRow]:
     """Return the newest dead letters of everybody, read at most every two seconds."""
     moment = site.clock.now_seconds() // _REFUSED_SECONDS
-    return await site.cache.get(("refused", moment), lambda: site.meter.refused(_REFUSED_READ))
+    return await site.cache.get("refused", lambda: site.meter.refused(_REFUSED_READ), moment)

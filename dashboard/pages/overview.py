@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 
 from starlette.responses import Response
 
-from dashboard.asking import ask_freshness, ask_rows, ask_summary
+from dashboard.asking import ask_freshness, ask_rows, ask_summary, ask_summary_with_rows
 from dashboard.charts import FILE_FORMATS, picture_format, theme_of, usage_chart_of, width_of
 from dashboard.formats import country_name
-from dashboard.http import Refusal, attachment, tagged
+from dashboard.http import Refusal, attachment, tagged_by_content
 from dashboard.periods import TITLES as DURATIONS
 from dashboard.periods import Duration
-from dashboard.ports import AccountInfo
+from dashboard.ports import AccountInfo, Row
 from dashboard.site import Visit
 from dashboard.tables import details_table, facts_of, summary_tables
 from dashboard.usage import TITLES, Summary
 from dashboard.views import View
 from sinks.exports.pictures import PictureFormat, draw
-from sinks.exports.tables import as_csv, as_xlsx
+from sinks.exports.tables import ROWS_MAX, Table, as_csv, as_xlsx
 
 
 async def overview(visit: Visit) -> Response:
@@ -28,9 +29,9 @@ async def overview(visit: Visit) -> Response:
         return await visit.render("nothing.html", account="")
     view, faults = await visit.view()
     parameters = visit.request.query_params
-    info, summary, fresh = await asyncio.gather(
-        visit.site.account_info(view.account), ask_summary(visit, view), ask_freshness(visit.site)
-    )
+    # Freshness first: the figures may be fresher than it says, never staler.
+    fresh = await ask_freshness(visit.site)
+    info, summary = await asyncio.gather(visit.site.account_info(view.account), ask_summary(visit, view))
     range_fault = any(not fault.startswith(("number:", "country:")) for fault in faults)
     return await visit.render(
         "overview.html",
@@ -78,18 +79,15 @@ async def chart_json(visit: Visit) -> Response:
     view, info = await sound_view(visit)
     theme = theme_of(visit.request.query_params.get("theme", ""))
     width = width_of(visit.request.query_params.get("width", ""))
-    version = await visit.site.cache.version()
     summary = await ask_summary(visit, view)
     content = usage_chart_of(summary, view, info, theme, width_pixels=width).as_json()
-    response = Response(content, media_type="application/json")
-    return tagged(visit.request, response, version, str(view.period))
+    return tagged_by_content(visit.request, Response(content, media_type="application/json"))
 
 
 async def chart_image(visit: Visit) -> Response:
     """Return the chart as a picture within the page, for browsers that do not run scripts."""
-    version = await visit.site.cache.version()
     content, _, _ = await _drawn(visit, "svg")
-    return tagged(visit.request, Response(content, media_type=FILE_FORMATS["svg"]), version)
+    return tagged_by_content(visit.request, Response(content, media_type=FILE_FORMATS["svg"]))
 
 
 async def chart_file(visit: Visit) -> Response:
@@ -104,20 +102,23 @@ async def _drawn(visit: Visit, file_format: PictureFormat) -> tuple[bytes, View,
     view, info = await sound_view(visit)
     summary = await ask_summary(visit, view)
     theme = theme_of(visit.request.query_params.get("theme", ""))
-    spec = usage_chart_of(summary, view, info, theme).spec
-    key = ("chart", file_format, theme, view, await visit.site.cache.version(), info.title)
-    return await visit.site.pool.cached(key, draw, spec, file_format), view, info
+    chart = usage_chart_of(summary, view, info, theme)
+    # All that a picture shows is in it, so that one of other figures can never be taken for this.
+    key = ("chart", file_format, hashlib.sha256(chart.as_json()).digest())
+    return await visit.site.pool.cached(key, draw, chart.spec, file_format), view, info
 
 
 async def usage_file(visit: Visit) -> Response:
     """Return the figures of the page as csv (by day) or xlsx (everything)."""
     view, info = await sound_view(visit)
     file_format = visit.request.path_params["format"]
-    summary = await ask_summary(visit, view)
     if file_format == "csv":
-        content, media_type = await usage_csv(visit, summary), "text/csv; charset=utf-8"
+        content, media_type = (
+            await usage_csv(visit, await ask_summary(visit, view)),
+            "text/csv; charset=utf-8",
+        )
     elif file_format == "xlsx":
-        content, media_type = await _workbook(visit, summary, view, info), XLSX
+        content, media_type = await _workbook(visit, view, info), XLSX
     else:
         raise Refusal(404, "The usage comes as csv or xlsx.")
     visit.note("export", view.account, f"usage.{file_format} {view.query()}")
@@ -132,10 +133,12 @@ async def usage_csv(visit: Visit, summary: Summary) -> bytes:
     return await visit.site.pool.run(as_csv, summary_tables(summary)[0])
 
 
-async def _workbook(visit: Visit, summary: Summary, view: View, info: AccountInfo) -> bytes:
-    rows = await ask_rows(visit.site, "conversations", view.filters())
-    tables = [*summary_tables(summary), details_table(rows)]
-    facts = facts_of(view, info, await ask_freshness(visit.site), visit.site.now())
+async def _workbook(visit: Visit, view: View, info: AccountInfo) -> bytes:
+    # Freshness first: the figures may be fresher than it says, never staler.
+    fresh = await ask_freshness(visit.site)
+    summary, rows = await ask_summary_with_rows(visit, view)
+    tables = [*summary_tables(summary), _details(rows)]
+    facts = facts_of(view, info, fresh, visit.site.now())
     return await visit.site.pool.run(as_xlsx, tables, facts)
 
 
@@ -143,9 +146,20 @@ async def details_file(visit: Visit) -> Response:
     """Return every conversation row of the view as csv."""
     view, info = await sound_view(visit)
     rows = await ask_rows(visit.site, "conversations", view.filters())
-    content = await visit.site.pool.run(as_csv, details_table(rows))
+    content = await visit.site.pool.run(as_csv, _details(rows))
     visit.note("export", view.account, f"details.csv {view.query()}")
     return attachment(content, "text/csv; charset=utf-8", f"{file_stem(view, info)}-details.csv")
+
+
+def _details(rows: Sequence[Row]) -> Table:
+    """Return the table of all rows.
+
+    Raises:
+        Refusal: 400, there are more than a file takes.
+    """
+    if len(rows) > ROWS_MAX:
+        raise Refusal(400, f"These are more than {ROWS_MAX:,} rows. Choose fewer days, numbers or countries.")
+    return details_table(rows)
 
 
 def file_stem(view: View, info: AccountInfo) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ class _Filled:
     chosen: Sequence[str] = ()
     faults: Sequence[str] = ()
     outcome: MailOutcome | None = None
+    is_unknown: bool = False
+    """Whether the mail may be out although it failed."""
 
 
 async def send_form(visit: Visit) -> Response:
@@ -66,12 +69,13 @@ async def send_report(visit: Visit) -> Response:
     except MailFault as fault:
         _note_outcome(visit, view.account, "email_failed", f"{', '.join(to)}: {fault.kind}")
         faults = [str(fault), *(f"{address}: {reason}" for address, reason in fault.refused.items())]
-        return await _pane(visit, view, info, _Filled(typed, chosen, faults), status=502)
+        filled = _Filled(typed, chosen, faults, is_unknown=fault.kind == "timeout")
+        return await _pane(visit, view, info, filled, status=502)
     left_out = ", ".join(outcome.refused) or "none"
     _note_outcome(
         visit, view.account, "email", f"{view.query()} to {', '.join(outcome.accepted)}; refused: {left_out}"
     )
-    visit.site.recipients.used(visit.principal.user, outcome.accepted, visit.site.clock.now_seconds())
+    _offer_again(visit, outcome.accepted)
     return await _pane(visit, view, info, _Filled(outcome=outcome))
 
 
@@ -81,6 +85,14 @@ def _note_outcome(visit: Visit, account: str, event: str, what: str) -> None:
         visit.note(event, account, what)
     except AuditUnwritable as fault:
         _log.error("what became of a mail could not be noted (%s %s): %s", event, what, fault)
+
+
+def _offer_again(visit: Visit, addresses: Sequence[str]) -> None:
+    """Keep the addresses for the next time; the mail is out, and was sent whether they can be kept or not."""
+    try:
+        visit.site.recipients.used(visit.principal.user, addresses, visit.site.clock.now_seconds())
+    except sqlite3.Error as fault:
+        _log.warning("addresses that were written to could not be kept: %s", fault)
 
 
 def _take_budget(visit: Visit) -> None:
@@ -99,11 +111,13 @@ def _take_budget(visit: Visit) -> None:
 
 
 async def _mail(visit: Visit, view: View, info: AccountInfo, addresses: tuple[str, ...]) -> Mail:
-    summary = await ask_summary(visit, view)
+    # Freshness first: the figures may be fresher than it says, never staler.
     facts = facts_of(view, info, await ask_freshness(visit.site), visit.site.now())
+    summary = await ask_summary(visit, view)
     content = await usage_csv(visit, summary)
+    zones = info.zones_text(view.period.first, view.period.last)
     lines = [
-        f"WhatsApp usage of {info.title}, {view.days_text} (days in {info.time_zone}).",
+        f"WhatsApp usage of {info.title}, {view.days_text} (days in {zones}).",
         "The figures by day are attached as CSV.",
         "",
         *fact_lines(facts),
@@ -129,6 +143,7 @@ async def _pane(visit: Visit, view: View, info: AccountInfo, filled: _Filled, st
         typed=filled.typed,
         chosen=filled.chosen,
         outcome=filled.outcome,
+        is_unknown=filled.is_unknown,
         offered=visit.site.recipients.offered(visit.principal.user),
         mail_is_set_up=bool(settings.host),
         domains=[domain for domain in settings.allowed_domains if domain != "*"],

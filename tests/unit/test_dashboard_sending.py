@@ -6,16 +6,20 @@ import asyncio
 import errno
 import os
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
 
 from dashboard.access.audit import AuditEntry
 from dashboard.access.permissions import Permission
+from dashboard.recipients import Recipients
 from runtime.dashboard_tables import DashboardSettings, MailSettings
+from sinks.mail import MailFault
 from tests.support.dashboard_process import REFUSED, MailBox, mail_box
 from tests.support.dashboards import FOREIGN, FOREIGN_MARKS, NOW, OWN, Served, serving_dashboard
 
@@ -132,6 +136,31 @@ async def test_a_mail_that_cannot_be_noted_is_not_sent(
     noted = audited(served, "email_begun", "email")
     assert [entry.event for entry in noted] == ["email_begun", "email"][:lines_left]
     assert len({entry.what.removesuffix("; refused: none") for entry in noted}) <= 1
+
+
+async def test_a_mail_that_is_out_is_told_of_although_its_addresses_cannot_be_kept(
+    served: Served, box: MailBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told that it failed sends it again."""
+    client = await served.signed_in("ann")
+    full = Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+    monkeypatch.setattr(Recipients, "used", full)
+    response = await post(client, "reader@example.com")
+    assert (response.status_code, len(box.envelopes), full.call_count) == (200, 1, 1)
+    assert "took the report for reader@example.com" in response.text
+
+
+async def test_a_mail_of_which_nobody_knows_is_not_called_unsent(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server had all of it and said nothing: the page warns that it may arrive twice."""
+    fault = MailFault("timeout", "no answer in time; whether the mail was taken is not known")
+    monkeypatch.setattr("dashboard.pages.sending.send", AsyncMock(side_effect=fault))
+    response = await post(await served.signed_in("ann"), "reader@example.com")
+    assert response.status_code == 502
+    assert "it may arrive twice" in response.text
+    assert "Nothing was sent" not in response.text
+    assert mails_audited(served) == [("email_failed", "ann", OWN)]
 
 
 async def test_tokens_have_the_hour_of_their_user(served: Served, box: MailBox) -> None:
