@@ -110,7 +110,7 @@ async def open_dashboard(
             pool=pool,
             live=sampler,
             recipients=recipients,
-            mail_budget=MailBudget(own.mail.mails_per_hour_max),
+            mail_budget=MailBudget(lambda: in_force.settings.dashboard.mail.mails_per_hour_max),
             clock=clock,
             templates=environment(),
             assets=assets.urls,

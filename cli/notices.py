@@ -97,12 +97,13 @@ def alert_options(
     def made(settings: Settings) -> Mapping[str, Channel]:
         return {"clickhouse": table, **channels_of(settings, clock)}
 
-    hours = in_force.settings.alerts.give_up_hours
     return AlertOptions(
-        LiveTerms(in_force, prices.read, clock),
-        Derived(in_force, made),
-        RetryLimits(give_up_seconds=hours * 3600),
+        LiveTerms(in_force, prices.read, clock), Derived(in_force, made), Derived(in_force, _retry_limits)
     )
+
+
+def _retry_limits(settings: Settings) -> RetryLimits:
+    return RetryLimits(give_up_seconds=settings.alerts.give_up_hours * 3600)
 
 
 def new_table_thread() -> ThreadPoolExecutor:

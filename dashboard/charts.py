@@ -133,7 +133,8 @@ def mau_chart_of(
         # A figure that was just corrected may be below that of the day before until the rest of it is here.
         values=tuple(accumulate((max(0, count) for count in growth.so_far), max)),
         month_end=last_day_of(month),
-        package=None if package is None else package.limit,
+        # A limit of 0 is a plan without a package.
+        package=package.limit or None if package is not None else None,
         expected=expected,
         width=width_pixels,
     )

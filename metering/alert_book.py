@@ -110,6 +110,11 @@ class AlertBook:
         totals = self.months[scope].totals
         return limits_now(account, number, first_of(month), totals, terms.data, terms.default_thresholds)
 
+    def limits_judged(self, scope: MonthScope) -> dict[LimitName, int | None]:
+        """Return what the limits of a month were when they were judged last, of those that are kept."""
+        month = self.months.get(scope)
+        return {name: state.limit for name, state in month.limits.items()} if month else {}
+
     def notices(self, scope: MonthScope, terms: Terms, cause: Cause, moment: Moment) -> list[Notice]:
         """Bring the limits of a month up to date and return the notices that follow from it, in order."""
         month = self.months.get(scope)

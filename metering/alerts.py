@@ -41,6 +41,8 @@ class LimitState(msgspec.Struct, array_like=True):
 
     thresholds: dict[str, ThresholdState] = {}
     level: Level = "ok"
+    limit: int | None = None
+    """What the limit was when it was judged last; None = it was judged before this was kept, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,18 @@ def judge(state: LimitState, now: LimitNow, hysteresis_percent: Fraction) -> lis
     """Bring the state of a limit up to date and return what changed, in the order in which it is to be told.
 
     A threshold is crossed once as much is used as it says, and left once less is used by more than the hysteresis: the
-    count wavers by a few when users turn out to be one person, and nobody wants a notice each time.
+    count wavers by a few when users turn out to be one person, and nobody wants a notice each time. A limit that is
+    another one than before does not waver: who has agreed on a larger package, and is below its thresholds now, is told
+    so, and told again when they are reached.
 
     Args:
         state: changed in place.
         now: the limit as it is.
         hysteresis_percent: of the limit; 0 = a threshold is left as soon as less is used.
     """
-    margin = floor(now.limit * hysteresis_percent / 100)
+    is_another = state.limit is not None and state.limit != now.limit
+    margin = 0 if is_another else floor(now.limit * hysteresis_percent / 100)
+    state.limit = now.limit
     changed: list[tuple[int, str, NoticeKind, ThresholdState]] = []
     counts = threshold_counts(now.thresholds, now.limit)
     for threshold, count in counts.items():

@@ -6,7 +6,6 @@ number is shown. Does not own what a limit is, nor when it is looked at.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,6 +31,7 @@ class ShownLimit:
     """Empty = the limit is the whole account's."""
     limit_name: LimitName
     limit: float
+    """0 = there is none, and it is not shown."""
     used: float
     projected: Mapping[Bound, float] = field(default_factory=dict)
     """Used by the month's end; empty = too early to say."""
@@ -44,16 +44,18 @@ class ShownLimit:
         return self.account, self.number, self.limit_name
 
     def ratio(self, count: float) -> float:
-        """Return a count as a share of the limit. Of a limit of nothing, anything is infinitely much."""
-        if self.limit:
-            return count / self.limit
-        return math.inf if count else 0.0
+        """Return a count as a share of the limit, which is one."""
+        return count / self.limit
 
 
 def most_used_first(rows: Iterable[ShownLimit]) -> tuple[ShownLimit, ...]:
-    """Return the limits in the order in which they get gauges. Of two with the same labels the more used one stays."""
+    """Return the limits in the order in which they get gauges. Of two with the same labels the more used one stays.
+
+    A limit of 0 is none, as of a plan without a package: nothing of it can be used up, and it takes no gauge of others.
+    """
+    limits = (row for row in rows if row.limit > 0)
     by_labels: dict[tuple[str, str, str], ShownLimit] = {}
-    for row in sorted(rows, key=lambda row: (-row.ratio(row.used), row.labels)):
+    for row in sorted(limits, key=lambda row: (-row.ratio(row.used), row.labels)):
         by_labels.setdefault(row.labels, row)
     return tuple(by_labels.values())
 

@@ -16,7 +16,7 @@ from runtime.setting_tables import DEFAULT_ZONE, AccountSettings, Table, ZoneRul
 from runtime.settings import Settings
 
 LIVE_GATEWAY_KEYS: Final = ("app_secrets", "events_tokens", "verify_token")
-"""What of the gateway's table takes effect without a restart. Of the tables of accounts and alerts, everything can."""
+"""What of the gateway's table takes effect without a restart. Of accounts, alerts and mail, everything can."""
 _DEFAULT_ZONES: Final[ZoneRules] = (("", DEFAULT_ZONE),)
 
 Metering = Literal["none", "shared", "sole"]
@@ -179,7 +179,11 @@ def _with_live_keys(running: Settings, fresh: Settings, waiting: list[str]) -> S
             accounts[account] = entry.model_copy(update={"time_zone": kept})
     live = {name: getattr(fresh.gateway, name) for name in LIVE_GATEWAY_KEYS}
     gateway = running.gateway.model_copy(update=live)
-    return running.model_copy(update={"gateway": gateway, "accounts": accounts, "alerts": fresh.alerts})
+    # With the alerts: these name who is written to, and are only valid beside a server that does it.
+    dashboard = running.dashboard.model_copy(update={"mail": fresh.dashboard.mail})
+    return running.model_copy(
+        update={"gateway": gateway, "accounts": accounts, "alerts": fresh.alerts, "dashboard": dashboard}
+    )
 
 
 def _zone_fault(account: str) -> str:

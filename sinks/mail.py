@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ import aiosmtplib
 
 from runtime.dashboard_tables import MailSettings
 from schemas.mail_addresses import ADDRESS_CHARACTERS_MAX, checked_address
+from sinks.connecting import connected_socket
 
 SUBJECT_CHARACTERS_MAX: Final = 200
 HOUR_SECONDS: Final = 3600.0
@@ -144,18 +146,20 @@ async def send(mail: Mail, server: MailSettings) -> MailOutcome:
     message = _message(mail, server.sender)
     try:
         with _told_faults(server):
+            trusted = None if server.security == "none" else _trust(server)
             async with asyncio.timeout(server.timeout_seconds * _WHOLE_TIMEOUTS):
                 refused, _ = await aiosmtplib.send(
                     message,
                     sender=server.sender,
                     recipients=list(mail.to),
                     hostname=server.host,
-                    port=server.port,
+                    # By itself it would wait for the first of several addresses until the time is over.
+                    sock=await _connected(server),
                     # Its default asks the name service for our own name, and waits for it.
                     local_hostname=server.sender.rpartition("@")[2],
                     use_tls=server.security == "tls",
                     start_tls=server.security == "starttls",
-                    tls_context=None if server.security == "none" else _trust(server),
+                    tls_context=trusted,
                     username=server.username or None,
                     password=server.password.get_secret_value() or None,
                     timeout=server.timeout_seconds,
@@ -170,10 +174,26 @@ async def send(mail: Mail, server: MailSettings) -> MailOutcome:
     return MailOutcome(accepted, reasons, str(message["Message-ID"]))
 
 
+async def _connected(server: MailSettings) -> socket.socket:
+    try:
+        async with asyncio.timeout(server.timeout_seconds):
+            return await connected_socket(server.host, server.port)
+    except TimeoutError as fault:
+        raise aiosmtplib.SMTPConnectTimeoutError("no connection in time") from fault
+    except OSError as fault:
+        raise aiosmtplib.SMTPConnectError(str(fault)) from fault
+
+
 class MailBudget:
     """How many mails each user may send in any hour; bounded in memory, told the time."""
 
-    def __init__(self, per_hour: int, *, users_max: int = 10_000) -> None:
+    def __init__(self, per_hour: Callable[[], int], *, users_max: int = 10_000) -> None:
+        """Begin with nothing sent.
+
+        Args:
+            per_hour: returns how many they are now.
+            users_max: who sent within the last hour.
+        """
         self._per_hour = per_hour
         self._users_max = users_max
         self._sent: OrderedDict[str, deque[float]] = OrderedDict()
@@ -192,8 +212,10 @@ class MailBudget:
             moments = self._sent[user] = deque()
         while moments and moments[0] <= horizon:
             moments.popleft()
-        if len(moments) >= self._per_hour:
-            return _seconds_until(moments[0], horizon)
+        per_hour = self._per_hour()
+        if len(moments) >= per_hour:
+            # Not always the oldest: there may have been room for more.
+            return _seconds_until(moments[-per_hour], horizon)
         moments.append(now_seconds)
         self._sent.move_to_end(user)
         return 0

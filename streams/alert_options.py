@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 from metering.alert_book import Terms
@@ -32,4 +32,5 @@ class AlertOptions:
     terms: Callable[[], Terms] = _without_plans
     """Returns the terms in force; the same object while they have not changed."""
     channels: Callable[[], Mapping[str, Channel]] = _no_channels
-    retry: RetryLimits = field(default_factory=RetryLimits)
+    retry: Callable[[], RetryLimits] = RetryLimits
+    """Returns when deliveries are tried again."""

@@ -175,12 +175,14 @@ class _Work:
             self.judge(scope, terms, "count")
 
     def judge(self, scope: MonthScope, terms: Terms, cause: Cause) -> None:
-        """Judge a month and keep the notices that follow."""
+        """Judge a month and keep what follows: notices, and limits that became others."""
         moment = Moment(self._ports.now_ms(), self._ports.today_of(scope[0]))
+        limits = self._book.limits_judged(scope)
         notices = self._book.notices(scope, terms, cause, moment)
-        if notices:
+        self.notices += notices
+        # Also a limit that became another without a notice: the next life is to go on as this one would.
+        if notices or self._book.limits_judged(scope) != limits:
             self.changed.add(scope)
-            self.notices += notices
 
     def appends(self, partition: int) -> list[Append]:
         """Return what is to be committed."""

@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -24,6 +24,7 @@ from schemas.codec import UnreadableRecord
 from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
 from sinks.notify.channel import Channel, ChannelKind, DeliveryFailed, KeepingChannel
 from streams.log import SourcePosition, WorkerLog
+from streams.processor import StateMismatch
 from streams.records import Append, OffsetOutOfRange, Record
 from streams.source import Source
 from streams.step import SourceRecord
@@ -34,6 +35,8 @@ Outcome = Literal["delivered", "failed", "gave_up"]
 _LOOK_SECONDS = 1.0
 _LOOK_FOR_LOST_SECONDS = 3600.0
 _LOOK_AGAIN_SECONDS = 30.0
+_UNWANTED_SECONDS = 900.0
+"""What no channel here wants is kept so long: another process may already go by newer settings than this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class NotifyPorts:
     channels: Callable[[], Mapping[str, Channel]]
     """Returns the channels in force, by a name that stays the same."""
     now_ms: Callable[[], int]
-    limits: RetryLimits = field(default_factory=RetryLimits)
+    limits: Callable[[], RetryLimits] = RetryLimits
+    """Returns those in force."""
     observe: Callable[[ChannelKind, Outcome, int], None] = lambda _kind, _outcome, _count: None
     """Called with a channel's kind, what became of deliveries, and how many."""
     on_step: Callable[[str], None] = lambda _: None
@@ -68,6 +72,10 @@ class Pending(msgspec.Struct, array_like=True):
     attempts: int = 0
     """Since this process has it."""
     due_ms: int = 0
+    kind: ChannelKind = "webhook"
+    """Of the channel, for whoever does not know it. Not in what was stored first."""
+    unwanted_since_ms: int | None = None
+    """Since when the settings of this process have no channel that wants it; None = they have."""
 
 
 Key = tuple[str, str]
@@ -100,9 +108,16 @@ class NotifyTask(WritingTask):
                     self.pending.pop(key, None)
                 else:
                     self.pending[key] = _decode_pending(record.value)
+        committed = await log.committed(MAU_ALERTS, partition)
         bounds = await log.bounds(MAU_ALERTS, partition)
+        if (committed or 0) > bounds.end:
+            raise StateMismatch(
+                f"{MAU_ALERTS}[{partition}]: the notices before {committed} were taken, the topic ends at "
+                f"{bounds.end}: it was made anew. Restore the log that belongs to this state, or set the offset of "
+                "group convometer there to 0: the notices that are there now are sent, perhaps again, with the same ids"
+            )
         # Notices that left the topic before they were read are old beyond their use.
-        self._position = max(await log.committed(MAU_ALERTS, partition) or 0, bounds.start)
+        self._position = max(committed or 0, bounds.start)
         self._begin_delivering()
         return self._position
 
@@ -118,7 +133,7 @@ class NotifyTask(WritingTask):
         for notice in _readable(value for _, value, _ in records):
             for name, channel in channels.items():
                 if channel.wants(notice):
-                    fresh[notice.id, name] = Pending(notice, name, now_ms)
+                    fresh[notice.id, name] = Pending(notice, name, now_ms, kind=channel.kind)
         await self._commit(fresh, records[-1][0] + 1)
         self.pending.update(fresh)
         self._more.set()
@@ -196,7 +211,7 @@ class NotifyTask(WritingTask):
                 continue
             now_ms = self._ports.now_ms()
             fresh: dict[Key, Pending | None] = {
-                (notice.id, name): Pending(notice, name, now_ms) for notice in lost
+                (notice.id, name): Pending(notice, name, now_ms, kind=channel.kind) for notice in lost
             }
             # Another look may find them lacking once more before they are there: a second copy is the same.
             if await self._commit(fresh):
@@ -221,11 +236,40 @@ class NotifyTask(WritingTask):
             await self._settle(await self._attempt(due[at : at + size]))
 
     async def _attempt(self, batch: list[Pending]) -> list[Key]:
-        """Try to deliver; return the deliveries that are over, well or not."""
+        """Try to deliver what is still wanted; return the deliveries that are over, well or not."""
         channel = self._ports.channels().get(batch[0].channel)
         if channel is None:
-            _log.warning("%d notices are not sent: the channel %s is gone", len(batch), batch[0].channel)
-            return _keys(batch)
+            return self._unwanted(None, batch)
+        wanted: list[Pending] = []
+        unwanted: list[Pending] = []
+        for pending in batch:
+            # Asked again: its accounts may be others since.
+            (wanted if channel.wants(pending.notice) else unwanted).append(pending)
+        over = self._unwanted(channel, unwanted)
+        return over + await self._tried(channel, wanted) if wanted else over
+
+    def _unwanted(self, channel: Channel | None, batch: list[Pending]) -> list[Key]:
+        """Keep deliveries that no channel here wants for a while; return those whose time is over."""
+        now_ms = self._ports.now_ms()
+        fresh = [pending for pending in batch if pending.unwanted_since_ms is None]
+        for pending in fresh:
+            pending.unwanted_since_ms = now_ms
+        for pending in batch:
+            pending.due_ms = now_ms + round(_LOOK_SECONDS * 1000)
+        until_ms = now_ms - _UNWANTED_SECONDS * 1000
+        over = [pending for pending in batch if (pending.unwanted_since_ms or 0) <= until_ms]
+        for pendings, outcome in ((fresh, "wait"), (over, "are not sent")):
+            if pendings:
+                why = _why_unwanted(channel, pendings[0].channel)
+                _log.warning("%d notices %s: %s", len(pendings), outcome, why)
+        if over and channel is None:
+            self._ports.observe(over[0].kind, "gave_up", len(over))
+        return _keys(over)
+
+    async def _tried(self, channel: Channel, batch: list[Pending]) -> list[Key]:
+        """Try to deliver what the channel wants; return the deliveries that are over, well or not."""
+        for pending in batch:
+            pending.unwanted_since_ms = None
         try:
             await channel.deliver([pending.notice for pending in batch])
         except DeliveryFailed as error:
@@ -238,7 +282,7 @@ class NotifyTask(WritingTask):
         return _keys(batch)
 
     def _failed(self, channel: Channel, batch: list[Pending], error: DeliveryFailed) -> list[Key]:
-        now_ms, limits = self._ports.now_ms(), self._ports.limits
+        now_ms, limits = self._ports.now_ms(), self._ports.limits()
         over: list[Pending] = []
         for pending in batch:
             pending.attempts += 1
@@ -305,6 +349,12 @@ def _readable(values: Iterable[bytes | None]) -> list[Notice]:
 
 def _keys(batch: Iterable[Pending]) -> list[Key]:
     return [(pending.notice.id, pending.channel) for pending in batch]
+
+
+def _why_unwanted(channel: Channel | None, name: str) -> str:
+    if channel is None:
+        return f"the settings in force here have no channel {name}"
+    return f"by the settings in force here they are not for {channel.title}"
 
 
 _encode_pending = msgspec.msgpack.Encoder().encode

@@ -10,15 +10,19 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import httpcore
 from httpcore import SOCKET_OPTION
 
+from sinks.connecting import first_connection
+
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[Address]]]
-_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
 
 
 class AddressRefused(ConnectionError):
@@ -44,27 +48,45 @@ class AddressGuard:
         self._allowed = tuple(ip_network(network) for network in allowed_networks)
 
     def is_listed(self, address: Address) -> bool:
-        """Tell whether the settings name a network of it."""
-        return any(address in network for network in self._allowed if network.version == address.version)
+        """Tell whether the settings name a network of what an address stands for."""
+        meant = _meant(address)
+        return self._is_named(meant) and (meant not in _LOCAL_NAT64 or self.is_listed(_inner(meant)))
 
     def may_connect(self, address: Address) -> bool:
         """Tell whether an address may be connected to; what it stands for counts, not how it is written."""
-        return self.is_listed(address) or all(_is_public(each) for each in _meanings(address))
+        meant = _meant(address)
+        if meant in _LOCAL_NAT64:
+            # A translator of one's own is not public, and to list it opens nothing of what is behind it.
+            return self._is_named(meant) and self.may_connect(_inner(meant))
+        return self._is_named(meant) or all(_is_public(each) for each in _meanings(meant))
+
+    def _is_named(self, address: Address) -> bool:
+        return any(address in network for network in self._allowed)
+
+
+def _meant(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address is only another way to write, or a way to: else the address."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        # What a name server makes for hosts without IPv4, of any address: nothing else is in that network.
+        if address in _NAT64:
+            return _inner(address)
+    return address
+
+
+def _inner(address: Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _meanings(address: Address) -> Sequence[Address]:
     """Return an address, and the ones that it carries inside."""
-    if isinstance(address, IPv4Address):
-        return (address,)
     inner: list[Address] = [address]
-    if address.ipv4_mapped is not None:
-        return (address.ipv4_mapped,)
-    if address.sixtofour is not None:
-        inner.append(address.sixtofour)
-    if address.teredo is not None:
-        inner += address.teredo
-    if any(address in network for network in _NAT64):
-        inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    if isinstance(address, IPv6Address):
+        if address.sixtofour is not None:
+            inner.append(address.sixtofour)
+        if address.teredo is not None:
+            inner += address.teredo
     return inner
 
 
@@ -104,21 +126,18 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of the host that may be connected to and answers."""
+        """Connect to the first address of the host that may be connected to and answers, however long others take."""
         async with asyncio.timeout(timeout):
             addresses = [address for address in await self._resolve(host, port) if self._passes(address)]
         if not addresses:
             raise AddressRefused("the host has no address that notices may be sent to")
-        failure: Exception | None = None
-        for address in addresses:
-            try:
-                return await self._backend.connect_tcp(
-                    str(address), port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        assert failure is not None, "there was an address, and no connection to it"
-        raise failure
+        return await first_connection(
+            [
+                partial(self._backend.connect_tcp, str(address), port, timeout, local_address, socket_options)
+                for address in addresses
+            ],
+            lambda connection: connection.aclose(),
+        )
 
     def _passes(self, address: Address) -> bool:
         return self._guard.is_listed(address) if self._listed_only else self._guard.may_connect(address)

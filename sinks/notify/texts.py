@@ -43,7 +43,7 @@ def text_of(notice: Notice) -> str:
         *([f"Number:     {notice.number}"] if notice.number else []),
         f"Month:      {notice.month} (in the account's time zone)",
         f"Used:       {notice.used:,}{_of_limit(notice)}",
-        f"Left:       {max(0, notice.limit - notice.used):,}",
+        *([f"Left:       {max(0, notice.limit - notice.used):,}"] if notice.limit else []),
         f"Threshold:  {notice.threshold} = {notice.threshold_count:,}",
         f"State:      {notice.level} (before: {notice.level_before})",
         f"Counted:    webhooks received until {counted:%Y-%m-%d %H:%M:%S} UTC",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import hashlib
 import hmac
 import re
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 import httpcore
 import msgspec
@@ -31,7 +32,7 @@ from sinks.notify.guard import AddressGuard, GuardedBackend, Resolve, resolve, t
 from sinks.notify.texts import subject_of
 
 _ANSWER_BYTES_MAX: Final = 4096
-_SAID_BYTES_MAX: Final = 200
+_SAID_CHARACTERS_MAX: Final = 200
 _SECRET_CHARACTERS_MIN: Final = 6
 _RETRY_AFTER_SECONDS_MAX: Final = 3600.0
 _GONE: Final = 410
@@ -137,12 +138,16 @@ async def _judge(response: httpcore.Response, url: str, now_seconds: int) -> Non
     """Return if the other side took the notice."""
     if 200 <= response.status < 300:
         return
-    text = b""
+    content = b""
     async for chunk in response.aiter_stream():
-        text += chunk
-        if len(text) >= _ANSWER_BYTES_MAX:
+        content += chunk
+        if len(content) > _ANSWER_BYTES_MAX:
             break
-    said = without_secrets(" ".join(text[:_SAID_BYTES_MAX].decode(errors="replace").split()), url)
+    is_cut = len(content) > _ANSWER_BYTES_MAX
+    # Of a letter that was cut in its middle nothing is kept: what is before it is then at the end, and known there.
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(content[:_ANSWER_BYTES_MAX])
+    # Cleaned first and cut then: of a secret that was cut in its middle the rest would not be known again.
+    said = without_secrets(text, url, is_cut=is_cut)[:_SAID_CHARACTERS_MAX]
     raise DeliveryFailed(
         f"HTTP {response.status}{': ' + said if said.isprintable() and said else ''}",
         is_final=response.status == _GONE,
@@ -150,14 +155,48 @@ async def _judge(response: httpcore.Response, url: str, now_seconds: int) -> Non
     )
 
 
-def without_secrets(said: str, url: str) -> str:
-    """Return what a receiver said without what it repeats of its address: that can be a secret, and this is logged."""
+def without_secrets(said: str, url: str, *, is_cut: bool = False) -> str:
+    """Return what a receiver said on one line, without what it repeats of its address.
+
+    That can be a secret, and this is logged.
+
+    Args:
+        said: by the receiver.
+        url: the address.
+        is_cut: ``said`` has no end, so that it may end in the middle of a secret.
+    """
+    pieces = _secrets_of(url)
+    said = _one_line(said)
+    if pieces:
+        # Hexadecimal digits are written in small letters or big ones.
+        said = re.sub("|".join(map(re.escape, pieces)), "...", said, flags=re.IGNORECASE)
+    return _without_begun(said, pieces) if is_cut else said
+
+
+def _secrets_of(url: str) -> list[str]:
+    """Return the pieces of an address that are not told, the longest first, in each way in which they are repeated."""
     parts = urlsplit(url)
-    pieces = {parts.path, parts.query, *parts.path.split("/"), *re.split("[&=]", parts.query)}
-    for piece in sorted(pieces, key=len, reverse=True):
-        if len(piece) >= _SECRET_CHARACTERS_MIN:
-            said = said.replace(piece, "...")
+    # A value may have "=" within: the padding of base64.
+    values = {field.partition("=")[2] for field in parts.query.split("&")}
+    pieces = {parts.path, parts.query, *parts.path.split("/"), *values, *re.split("[&=]", parts.query)}
+    plain = {way(piece) for piece in pieces for way in (unquote, unquote_plus)}
+    written = {*pieces, *plain, *(way(piece, safe="") for piece in plain for way in (quote, quote_plus))}
+    lines = {_one_line(piece) for piece in written}
+    return sorted(
+        (line for line in lines if len(line) >= _SECRET_CHARACTERS_MIN), key=lambda line: (-len(line), line)
+    )
+
+
+def _without_begun(said: str, pieces: Sequence[str]) -> str:
+    """Return a text that was cut without the piece that it ends in the middle of."""
+    for size in range(min(len(said), max(map(len, pieces), default=0)), 0, -1):
+        if any(piece[:size].lower() == said[-size:].lower() for piece in pieces):
+            return f"{said[:-size]}..."
     return said
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _retry_after(response: httpcore.Response, now_seconds: int) -> float:

@@ -155,14 +155,14 @@ async def check(log: KafkaWorkerLog, channel: FakeChannel) -> None:
     told = [(notice.kind, notice.threshold, notice.n, notice.level) for notice in notices]
     owner = partition_of("A", "", PARTITIONS)
     newest: dict[int, int] = {}
-    course: list[int] = []
+    course: list[tuple[int, int]] = []
     for value in await values_of(log, MAU_COUNTS, owner):
         count = decode_count(value)
         if count.number == "":
             newest[count.partition] = count.totals.mau_any
-            course.append(sum(newest.values()))
-    assert course[-1] == 125
-    steps = oracle.notices(course, PACKAGE, THRESHOLDS, terms_of(PACKAGE).hysteresis_percent)
+            course.append((sum(newest.values()), PACKAGE))
+    assert course[-1] == (125, PACKAGE)
+    steps = oracle.notices(course, THRESHOLDS, terms_of(PACKAGE).hysteresis_percent)
     assert told == [entry for step in steps for entry in step]
     assert {id_ for ids in channel.taken for id_ in ids} == {notice.id for notice in notices}
     assert all(msgspec.structs.asdict(notice)["account"] == "A" for notice in notices)

@@ -48,36 +48,45 @@ def month_totals(rows: Mapping[CounterKey, tuple[int, ...]]) -> dict[Scope, Tota
 
 
 def notices(
-    used: Sequence[int], limit: int, thresholds: Sequence[str], hysteresis_percent: Fraction
+    course: Sequence[tuple[int, int]], thresholds: Sequence[str], hysteresis_percent: Fraction
 ) -> list[list[tuple[str, str, int, str]]]:
-    """Return for each count in turn the notices (kind, threshold, n, level) that it gives.
+    """Return for each moment in turn the notices (kind, threshold, n, level) that it gives.
 
-    A threshold stands crossed after a count if, looking back from there, a count at or above it is met sooner than one
-    that is below it by more than the hysteresis.
+    A threshold stands crossed after a moment if, looking back from there, one at which as much was used as it says is
+    met sooner than one at which it was left: less was used, by more than the hysteresis, or at all where the limit had
+    just become another one. A share of no limit is neither reached nor left.
+
+    Args:
+        course: what was used, and what the limit was.
+        thresholds: each "80%" or a count.
+        hysteresis_percent: of the limit.
     """
-    counts = {
-        threshold: ceil(limit * Fraction(threshold[:-1]) / 100) if threshold.endswith("%") else int(threshold)
-        for threshold in thresholds
-        if limit or not threshold.endswith("%")
-    }
-    margin = floor(limit * hysteresis_percent / 100)
+
+    def count_of(threshold: str, limit: int) -> int:
+        return ceil(limit * Fraction(threshold[:-1]) / 100) if threshold.endswith("%") else int(threshold)
 
     def is_crossed(threshold: str, until: int) -> bool:
-        for value in reversed(used[:until]):
-            if value >= counts[threshold]:
+        for place in range(until - 1, -1, -1):
+            used, limit = course[place]
+            if not limit and threshold.endswith("%"):
+                continue
+            missing = count_of(threshold, limit) - used
+            if missing <= 0:
                 return True
-            if value < counts[threshold] - margin:
+            has_new_limit = place > 0 and course[place - 1][1] != limit
+            if has_new_limit or missing > floor(limit * hysteresis_percent / 100):
                 return False
         return False
 
-    def level(states: Mapping[str, bool]) -> str:
+    def level(states: Mapping[str, bool], counts: Mapping[str, int], limit: int) -> str:
         crossed = [counts[threshold] for threshold, state in states.items() if state]
         if limit and max(crossed, default=0) >= limit:
             return "exhausted"
         return "warning" if crossed else "ok"
 
     log: list[list[tuple[str, str, int, str]]] = []
-    for at in range(1, len(used) + 1):
+    for at, (_, limit) in enumerate(course, 1):
+        counts = {each: count_of(each, limit) for each in thresholds if limit or not each.endswith("%")}
         before = {threshold: is_crossed(threshold, at - 1) for threshold in counts}
         after = {threshold: is_crossed(threshold, at) for threshold in counts}
         # Those that fall are told before those that rise; each from where the count was towards where it is.
@@ -89,6 +98,6 @@ def notices(
             changes = [is_crossed(threshold, place) for place in range(at + 1)]
             n = sum(one != other for one, other in pairwise(changes))
             kind = "crossed" if after[threshold] else "recovered"
-            step.append((kind, threshold, n, level(states)))
+            step.append((kind, threshold, n, level(states, counts, limit)))
         log.append(step)
     return log

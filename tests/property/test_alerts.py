@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,26 +46,65 @@ threshold_lists = st.lists(
     st.one_of(percents, st.integers(1, 60).map(str)), min_size=1, max_size=5, unique=True
 ).map(tuple)
 
+amounts = st.integers(0, 50)
+courses = st.one_of(
+    st.tuples(amounts, st.lists(st.integers(0, 60), max_size=25)).map(
+        lambda drawn: [(used, drawn[0]) for used in drawn[1]]
+    ),
+    # The same limit twice and more: what comes after a change is as much of it as the change.
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from((0, 10, 40, 41, 50))), max_size=25),
+    st.lists(st.tuples(st.integers(0, 60), amounts), max_size=25),
+)
+
 
 @settings(SETTINGS, max_examples=HISTORIES * 5)
 @given(
-    used=st.lists(st.integers(0, 60), max_size=25),
-    limit=st.integers(0, 50),
+    course=courses,
     thresholds=threshold_lists,
     hysteresis=st.sampled_from([Fraction(0), Fraction(1), Fraction(5, 2), Fraction(20)]),
 )
 def test_every_crossing_and_recovery_is_told_once(
-    used: list[int], limit: int, thresholds: tuple[str, ...], hysteresis: Fraction
+    course: list[tuple[int, int]], thresholds: tuple[str, ...], hysteresis: Fraction
 ) -> None:
-    """Whatever way a count goes up and down, the notices are those that follow from the definition."""
+    """Whatever way count and limit go up and down, the notices are those that follow from the definition."""
     state = LimitState()
     log = []
-    for count in used:
+    for count, limit in course:
         # As between two lives of a process.
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=LimitState)
         crossings = judge(state, LimitNow("mau_package", limit, count, thresholds), hysteresis)
         log.append([(each.kind, each.threshold, each.n, each.level) for each in crossings])
-    assert log == oracle.notices(used, limit, thresholds, hysteresis)
+    assert log == oracle.notices(course, thresholds, hysteresis)
+
+
+@pytest.mark.parametrize(
+    ("course", "told"),
+    [
+        # A larger package is agreed, of which less is used: from then on it is reached anew.
+        (
+            [(1000, 1000), (1190, 1000), (1190, 1200), (1199, 1200), (1200, 1200)],
+            [(1, "crossed"), (3, "recovered"), (5, "crossed")],
+        ),
+        # With the limit that it has, the count wavers.
+        (
+            [(1000, 1000), (1200, 1200), (1190, 1200), (1188, 1200), (1187, 1200)],
+            [(1, "crossed"), (5, "recovered")],
+        ),
+        # A smaller one, of which less is used too, as two users were one.
+        ([(1000, 1000), (990, 999)], [(1, "crossed"), (2, "recovered")]),
+        # No package for a while: its shares stay as they were.
+        ([(1000, 1000), (995, 0), (995, 1000)], [(1, "crossed"), (3, "recovered")]),
+    ],
+)
+def test_a_limit_that_is_another_one_has_no_hysteresis(
+    course: list[tuple[int, int]], told: list[tuple[int, str]]
+) -> None:
+    """Worked out by hand: at which moment what is told, by the product and by the oracle."""
+    state, thresholds = LimitState(), ("100%",)
+    judged = [judge(state, LimitNow("mau_package", *each[::-1], thresholds), Fraction(1)) for each in course]
+    assert [(place, each.kind) for place, step in enumerate(judged, 1) for each in step] == told
+    expected = oracle.notices(course, thresholds, Fraction(1))
+    assert [(place, each[0]) for place, step in enumerate(expected, 1) for each in step] == told
 
 
 class Topic:
@@ -208,8 +248,8 @@ def expected_log(counts: list[MonthCount], terms: Terms) -> list[tuple[object, .
     log: list[tuple[int, int, int, tuple[object, ...]]] = []
     for key, history in histories_of.items():
         limit, thresholds = limits[key]
-        course = [each for _, each in history]
-        steps = oracle.notices(course, limit, thresholds, terms.hysteresis_percent)
+        course = [(each, limit) for _, each in history]
+        steps = oracle.notices(course, thresholds, terms.hysteresis_percent)
         for (place, now), step in zip(history, steps, strict=True):
             for inner, (kind, threshold, n, level) in enumerate(step):
                 log.append((place, order.index(key[3]), inner, (*key, threshold, n, kind, level, now)))

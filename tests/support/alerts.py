@@ -81,11 +81,12 @@ class FakeChannel:
         self.batch_max = batch_max
         self.taken: list[list[str]] = []
         self.tried = 0
+        self.accounts: tuple[str, ...] = ()
         self.failure: Exception | None = None
 
     def wants(self, notice: Notice) -> bool:
-        """Take all but past ones."""
-        return not notice.is_past
+        """Take all but past ones, of all accounts or of some."""
+        return not notice.is_past and (not self.accounts or notice.account in self.accounts)
 
     async def deliver(self, notices: Sequence[Notice]) -> None:
         """Take or fail."""

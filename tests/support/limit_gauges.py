@@ -70,9 +70,16 @@ class Bench:
         await self.answering.wait()
         return self.answer(asked)
 
-    def use(self, used: int, account: str = "A", name: LimitName = "mau_package", month: str = MONTH) -> None:
-        """Let so much of 1000 be used."""
-        self.judging.judged[(account, "", month), name] = LimitNow(name, 1000, used, ())
+    def use(
+        self,
+        used: int,
+        account: str = "A",
+        name: LimitName = "mau_package",
+        month: str = MONTH,
+        limit: int = 1000,
+    ) -> None:
+        """Let so much of a limit be used."""
+        self.judging.judged[(account, "", month), name] = LimitNow(name, limit, used, ())
 
     def shown(
         self, name: str, account: str = "A", limit_name: str = "mau_package", **more: str

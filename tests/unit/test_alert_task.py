@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from datetime import date
 
+import msgspec
+
 from metering.alert_book import MonthState, Terms
 from schemas.alert_codec import decode_notice, encode_count
 from schemas.alerts import MonthCount, Notice
-from schemas.topics import DEAD_LETTER, MAU_ALERTS, MAU_COUNTS
+from schemas.topics import ALERTS_CHANGELOG, DEAD_LETTER, MAU_ALERTS, MAU_COUNTS
 from streams.alerting import AlertPorts, AlertTask
 from streams.guard import Acceptances, RefusalLimits
 from streams.source import Source
@@ -140,6 +142,91 @@ def test_a_larger_package_recovers_without_a_new_count() -> None:
             ("crossed", "80%", 3),
         ]
         assert [notice.cause for notice in bench.notices] == ["count", "count", "plan", "plan", "plan"]
+
+    asyncio.run(over())
+
+
+def test_a_larger_package_is_reached_anew() -> None:
+    """What was used up is less than the new package, if only by a few: that is told, and so is the new one's end."""
+
+    async def over() -> None:
+        bench = Bench(terms_of(1000, ("100%",)))
+        bench.deliver(count_of(1190, 1))
+        await bench.judged()
+        bench.terms = terms_of(1200, ("100%",))
+        await bench.until(lambda: len(bench.told) == 2)
+        bench.deliver(count_of(1200, 2), count_of(1190, 3))
+        await bench.judged()
+        await bench.task.stop()
+        assert bench.told == [("crossed", "100%", 1), ("recovered", "100%", 2), ("crossed", "100%", 3)]
+
+    asyncio.run(over())
+
+
+def test_a_limit_that_changed_without_a_notice_is_known_to_the_next_life() -> None:
+    """What the next life judges does not depend on whether there was one before it."""
+
+    async def over() -> None:
+        bench = Bench(terms_of(1000, ("100%",)))
+        bench.deliver(count_of(1000, 1), count_of(995, 2))
+        await bench.judged()
+        bench.terms = terms_of(900, ("100%",))
+        await bench.until(lambda: stored_limit(bench) == 900)
+        await bench.task.stop()
+        assert bench.told == [("crossed", "100%", 1)]
+        bench.terms = terms_of(1000, ("100%",))
+        bench.restart()
+        await bench.until(lambda: len(bench.told) == 2)
+        await bench.task.stop()
+        assert bench.told[1] == ("recovered", "100%", 2)
+
+    asyncio.run(over())
+
+
+def test_states_of_the_version_before_are_read() -> None:
+    """They do not say of which limit they are: a count wavers as it did, and from then on the limit is known."""
+
+    async def over() -> None:
+        bench = Bench(terms_of(1000, ("100%",)))
+        bench.deliver(count_of(1000, 1))
+        await bench.judged()
+        await bench.task.stop()
+        records = bench.log.records[ALERTS_CHANGELOG, 0]
+        newest = max(records)
+        state = msgspec.msgpack.decode(records[newest].value or b"")
+        state[1]["mau_package"] = state[1]["mau_package"][:2]
+        records[newest] = records[newest]._replace(value=msgspec.msgpack.encode(state))
+        assert stored_limit(bench) is None
+        bench.terms = terms_of(1005, ("100%",))
+        bench.restart()
+        await bench.until(lambda: stored_limit(bench) == 1005)
+        assert bench.told == [("crossed", "100%", 1)]
+        bench.terms = terms_of(1006, ("100%",))
+        await bench.until(lambda: len(bench.told) == 2)
+        await bench.task.stop()
+        assert bench.told[1] == ("recovered", "100%", 2)
+
+    asyncio.run(over())
+
+
+def stored_limit(bench: Bench) -> int | None:
+    """Return the limit that the newest state in the changelog was judged by."""
+    records = bench.log.records[ALERTS_CHANGELOG, 0]
+    state = msgspec.msgpack.decode(records[max(records)].value or b"", type=MonthState)
+    return state.limits["mau_package"].limit
+
+
+def test_a_plan_without_a_package_has_thresholds_that_are_counts() -> None:
+    """Shares of nothing are never reached; a count is, and its notice says no share."""
+
+    async def over() -> None:
+        bench = Bench(terms_of(0, ("80%", "5")))
+        bench.deliver(count_of(4, 1), count_of(5, 2))
+        await bench.judged()
+        await bench.task.stop()
+        assert bench.told == [("crossed", "5", 1)]
+        [notice] = bench.notices
+        assert (notice.limit, notice.used_percent, notice.level) == (0, "", "warning")
 
     asyncio.run(over())
 

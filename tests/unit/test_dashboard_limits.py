@@ -203,6 +203,24 @@ async def test_each_outlook_has_its_sentence(
     assert sentence in text_of((await client.get(PAGE)).text)
 
 
+async def test_a_plan_without_a_package_has_no_gauge(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it can be full: the page says how many users there are and what is to be expected, the chart alike."""
+
+    async def limits(asked: LimitsAsked) -> list[LimitUse]:
+        [package, *_] = uses_of(asked.accounts[0], "5550001", 7)
+        return [msgspec.structs.replace(package, limit=0, left=0, used_percent=None, exhausted_on=None)]
+
+    monkeypatch.setattr(served.meter, "limits", limits)
+    client = await served.signed_in("viewer")
+    page = (await client.get(PAGE)).text
+    assert "Whole account: 7, without a package By the month's end 120,000 are" in text_of(page)
+    assert "<meter" not in page
+    assert "in the package" not in page
+    chart = await client.get(PAGE.replace("/active-users", "/charts/active-users.json"))
+    assert chart.status_code == 200
+    assert "Package" not in chart.text
+
+
 async def test_users_beyond_a_package_are_in_the_table(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import email
 from email import policy
 
+import msgspec
 import pytest
 
 from sinks.notify.channel import DeliveryFailed
@@ -46,6 +47,18 @@ def test_a_notice_is_one_mail_with_its_id() -> None:
     assert body is not None
     assert body.get_content().replace("\r\n", "\n") == text_of(notice)
     assert inbox.mails[0].rcpt_tos == ["ops@example.org"]
+
+
+def test_of_no_package_nothing_is_left() -> None:
+    """A threshold that is a number, of a plan without a package: the mail has the count, and no share of nothing."""
+    notice = msgspec.structs.replace(
+        notice_of(), threshold="8", limit=0, used_percent="", level="warning", used=8
+    )
+    text = text_of(notice)
+    assert "Used:       8\n" in text
+    assert "Left:" not in text
+    assert "%" not in text + subject_of(notice)
+    assert "Left:       2\n" in text_of(notice_of())
 
 
 def test_what_may_pass_is_tried_again_and_what_will_not_is_given_up() -> None:

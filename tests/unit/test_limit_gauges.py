@@ -140,6 +140,21 @@ def test_free_messages_that_nobody_used_are_left_out() -> None:
     bench.run(over())
 
 
+def test_a_plan_without_a_package_has_no_gauges() -> None:
+    """Its users are of no package: no share of it is used, none is forecast, and nobody's place is taken."""
+    bench = Bench(limits_max=1)
+    bench.use(1, limit=0)
+    bench.use(7, account="B")
+
+    async def over() -> None:
+        await bench.until(lambda: len(bench.asked) == 1)
+        assert bench.shown("limit_used", "B") == 7
+        assert (bench.shown("limit"), bench.shown("limit_used_ratio")) == (None, None)
+        assert bench.asked[0].accounts == ("B",)
+
+    bench.run(over())
+
+
 def test_a_fault_of_what_is_shown_ends_it() -> None:
     """Gauges that stand still would be believed: whoever runs them learns of it."""
     bench = Bench()

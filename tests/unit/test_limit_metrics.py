@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -47,14 +45,17 @@ def test_what_is_not_known_is_not_shown() -> None:
     assert shown(registry, "limit_exhausted_timestamp_seconds", **PACKAGE) is None
 
 
-def test_a_limit_of_nothing() -> None:
-    """Anything is infinitely much of it, and nothing is none of it."""
+def test_a_limit_of_nothing_is_none() -> None:
+    """A plan of prices alone has no package that is used up by its first user, and takes no place of one that is."""
     registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    metrics.show_limits([ShownLimit("9001", "", "mau_package", 0, 1)])
-    assert shown(registry, "limit_used_ratio", **PACKAGE) == math.inf
-    metrics.show_limits([ShownLimit("9001", "", "mau_package", 0, 0)])
-    assert shown(registry, "limit_used_ratio", **PACKAGE) == 0
+    metrics = Metrics(registry, MetricsSettings(limits_max=1))
+    nothing = [
+        ShownLimit(account, "", "mau_package", 0, 1, {"expected": 30.0}) for account in ("9002", "9003")
+    ]
+    metrics.show_limits([*nothing, row("9001", 10)])
+    assert shown(registry, "limit_used_ratio", **PACKAGE) == 0.01
+    assert b"9002" not in generate_latest(registry)
+    assert shown(registry, "limits_left_out") == 0
 
 
 def test_each_set_replaces_the_one_before() -> None:

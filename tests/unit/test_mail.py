@@ -337,7 +337,7 @@ def test_who_may_be_written_to() -> None:
 )
 def test_nobody_sends_more_than_their_budget_in_any_hour(per_hour: int, steps: list[tuple[str, int]]) -> None:
     """Every mail that fits is let through, no other one, and after the told seconds there is room."""
-    budget = MailBudget(per_hour)
+    budget = MailBudget(lambda: per_hour)
     sent: dict[str, list[float]] = {user: [] for user in "abc"}
     now = 1_000_000.0
     for user, pause in steps:
@@ -353,8 +353,20 @@ def test_nobody_sends_more_than_their_budget_in_any_hour(per_hour: int, steps: l
 
 def test_the_budget_takes_bounded_memory() -> None:
     """Where more users send than can be remembered, the next one waits rather than that somebody is forgotten."""
-    budget = MailBudget(1, users_max=3)
+    budget = MailBudget(lambda: 1, users_max=3)
     assert [budget.take(user, 100.0 + place) for place, user in enumerate("abc")] == [0, 0, 0]
     assert budget.take("d", 110.0) == 3590
     assert budget.take("a", 110.0) == 3590
     assert budget.take("d", 3700.0) == 0
+
+
+def test_a_budget_that_changes_counts_from_then_on() -> None:
+    """Who has sent more than they now may waits until enough of it is an hour old."""
+    allowed = [3]
+    budget = MailBudget(lambda: allowed[0])
+    assert [budget.take("a", 100.0 * place) for place in range(4)] == [0, 0, 0, 3300]
+    allowed[0] = 2
+    assert budget.take("a", 400.0) == 3300
+    assert budget.take("a", 3650.0) == 50
+    allowed[0] = 4
+    assert budget.take("a", 3650.0) == 0

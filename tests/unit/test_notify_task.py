@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from schemas.alert_codec import encode_notice
 from schemas.alerts import Notice
 from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
 from sinks.notify.channel import Channel, DeliveryFailed
 from streams.guard import Acceptances, RefusalLimits
-from streams.notifying import NotifyPorts, NotifyTask, Outcome, RetryLimits
+from streams.notifying import NotifyPorts, NotifyTask, Outcome, Pending, RetryLimits
+from streams.processor import StateMismatch
 from streams.source import Source
 from streams.task import Supervision
 from tests.support.alerts import FakeChannel, notice_of
 from tests.support.memory_log import MemoryLog
+
+UNWANTED_MS = 15 * 60_000
 
 
 class Bench:
@@ -35,7 +40,7 @@ class Bench:
             self.log,
             lambda: self.channels,
             lambda: self.now_ms,
-            RetryLimits(2.0, 60.0, 3600.0),
+            lambda: RetryLimits(2.0, 60.0, 3600.0),
             lambda *outcome: self.outcomes.append(outcome),
         )
         supervision = Supervision(self.failures.append, Acceptances(self.log), RefusalLimits())
@@ -159,6 +164,7 @@ def test_a_channel_that_is_taken_out_of_the_settings_is_owed_nothing() -> None:
 
     async def over() -> None:
         gone = FakeChannel()
+        gone.kind = "email"
         gone.failure = DeliveryFailed("HTTP 429", retry_after_seconds=500)
         bench = Bench(gone=gone)
         bench.deliver(notice_of(1))
@@ -167,11 +173,108 @@ def test_a_channel_that_is_taken_out_of_the_settings_is_owed_nothing() -> None:
         assert pending.due_ms - bench.now_ms == 500_000
         del bench.channels["gone"]
         bench.now_ms = pending.due_ms
+        await bench.until(lambda: pending.unwanted_since_ms is not None)
+        assert len(bench.owed) == 1
+        bench.now_ms += UNWANTED_MS
         await bench.until(lambda: not bench.owed)
         await bench.task.stop()
         assert gone.tried == 1
+        assert bench.outcomes[-1] == ("email", "gave_up", 1)
 
     asyncio.run(over())
+
+
+def test_a_worker_with_older_settings_keeps_what_a_new_channel_is_owed() -> None:
+    """Settings are rolled out worker by worker: the partition may go to one that does not know the channel yet."""
+
+    async def over() -> None:
+        old, new = FakeChannel(), FakeChannel()
+        new.failure = DeliveryFailed("no answer")
+        bench = Bench(old=old, new=new)
+        bench.deliver(notice_of(1))
+        await bench.until(lambda: new.tried == len(old.taken) == 1)
+        await bench.task.stop()
+        del bench.channels["new"]
+        bench.restart()
+        await bench.until(lambda: bool(bench.task.pending))
+        [pending] = bench.task.pending.values()
+        await bench.until(lambda: pending.unwanted_since_ms is not None)
+        for _ in range(2):
+            bench.now_ms += UNWANTED_MS // 2 - 1
+            await bench.until(lambda: pending.due_ms > bench.now_ms)
+        assert len(bench.owed) == 1
+        new.failure = None
+        bench.channels["new"] = new
+        bench.now_ms = pending.due_ms
+        await bench.until(lambda: not bench.owed)
+        await bench.task.stop()
+        assert new.taken == old.taken == [[notice_of(1).id]]
+        assert not [outcome for outcome in bench.outcomes if outcome[1] == "gave_up"]
+
+    asyncio.run(over())
+
+
+def test_a_channel_whose_accounts_are_narrowed_gets_nothing_of_the_others() -> None:
+    """Not even what it was owed before; it is kept as long as that of a channel that is unknown, and dropped then."""
+
+    async def over() -> None:
+        narrow = FakeChannel(batch_max=10)
+        narrow.failure = DeliveryFailed("no answer")
+        bench = Bench(narrow=narrow)
+        mine, other = notice_of(1), notice_of(1, account="B")
+        bench.deliver(mine, other)
+        await bench.until(
+            lambda: len(bench.owed) == 2 and all(p.attempts for p in bench.task.pending.values())
+        )
+        narrow.accounts, narrow.failure = ("A",), None
+        bench.now_ms += 10_000
+        await bench.until(lambda: len(bench.owed) == 1)
+        [pending] = bench.task.pending.values()
+        await bench.until(lambda: pending.unwanted_since_ms is not None)
+        bench.now_ms += UNWANTED_MS
+        await bench.until(lambda: not bench.owed)
+        await bench.task.stop()
+        assert narrow.taken == [[mine.id]]
+        assert not [outcome for outcome in bench.outcomes if outcome[1] == "gave_up"]
+
+    asyncio.run(over())
+
+
+def test_a_topic_that_was_made_anew_is_not_passed_over() -> None:
+    """Its first notices would be taken for ones that were sent: the task ends, and says what to do."""
+
+    async def over() -> None:
+        channel = FakeChannel()
+        bench = Bench(channel=channel)
+        bench.deliver(notice_of(1), notice_of(2))
+        await bench.until(lambda: len(channel.taken) == 2 and not bench.owed)
+        await bench.task.stop()
+        bench.log.records.pop((MAU_ALERTS, 0))
+        bench.log.ends[MAU_ALERTS, 0] = 1
+        bench.restart()
+        async with asyncio.timeout(10):
+            while not bench.failures:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+        await bench.task.stop()
+        [failure] = bench.failures
+        assert isinstance(failure, StateMismatch)
+        assert "the notices before 2 were taken, the topic ends at 1: it was made anew" in str(failure)
+        # As it says: from its beginning.
+        bench.log.positions[MAU_ALERTS, 0] = 0
+        bench.failures.clear()
+        bench.log.ends[MAU_ALERTS, 0] = 0
+        bench.restart()
+        bench.deliver(notice_of(3))
+        await bench.until(lambda: len(channel.taken) == 3)
+        await bench.task.stop()
+
+    asyncio.run(over())
+
+
+def test_what_was_owed_before_channels_had_a_kind_is_still_owed() -> None:
+    """A delivery that an older version stored has fewer fields; one that it reads has more."""
+    old = msgspec.msgpack.encode([notice_of(1), "somebody", 5, 0, 0])
+    assert msgspec.msgpack.decode(old, type=Pending) == Pending(notice_of(1), "somebody", 5)
 
 
 def test_past_notices_go_where_they_are_wanted_only() -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.live import metering_of, zones_agree_by
+from cli.notices import alert_options
 from cli.options import live_worker_options
+from cli.prices import Prices
+from runtime.clock import ManualClock
 from runtime.setting_tables import ZoneRules
 from runtime.settings import Settings, SettingsError
 from runtime.settings_in_force import LIVE_GATEWAY_KEYS, Derived, Metering, SettingsInForce, changed_keys
+from sinks.clickhouse.client import ClientPool, open_client
+from sinks.notify.email import EmailChannel
+from streams.alert_options import AlertOptions
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "configuration.md"
 UTC_ZONES = (("", "UTC"),)
@@ -38,6 +45,12 @@ def accounts(**zones: Any) -> Settings:
 def in_force(started: Settings, metering: Metering) -> SettingsInForce:
     """Return settings as a process of that role has them in November 2026."""
     return SettingsInForce(started, metering, zones_agree_by(lambda: NOVEMBER_2026))
+
+
+def options_of_alerts(live: SettingsInForce) -> AlertOptions:
+    """Return what a worker's alerts go by; nothing is asked of ClickHouse before there is a notice."""
+    clock, clients = ManualClock(), ClientPool(lambda: open_client("http://127.0.0.1:1/none"))
+    return alert_options(live, Prices(live, clients, clock), clients, clock, Executor())
 
 
 def test_secrets_and_tokens_change_at_once() -> None:
@@ -76,6 +89,31 @@ def test_what_cannot_change_is_named_and_kept() -> None:
     assert taken.changed == ("gateway.app_secrets",)
     assert (live.settings.partitions, live.settings.gateway.port) == (4, 8080)
     assert live.take(settings(gateway={"app_secrets": ["new-secret"]})).waiting == ()
+
+
+def test_emails_and_the_server_that_sends_them_change_together() -> None:
+    """Settings that are valid as a whole are in force as a whole: nobody is written to without a server."""
+    live = in_force(settings(), "sole")
+    channels = options_of_alerts(live).channels
+    server = {"host": "mail.example.com", "sender": "convometer@example.com", "mails_per_hour_max": 7}
+    fresh = settings(dashboard={"mail": server}, alerts={"emails": [{"to": ["billing@example.com"]}]})
+    taken = live.take(fresh)
+    assert taken.waiting == ()
+    assert {"alerts.emails", "dashboard.mail.host", "dashboard.mail.sender"} <= set(taken.changed)
+    assert live.settings.dashboard.mail == fresh.dashboard.mail
+    [email] = [channel for channel in channels().values() if isinstance(channel, EmailChannel)]
+    assert email._server == fresh.dashboard.mail
+    assert live.take(settings()).waiting == ()
+    assert live.settings.dashboard == settings().dashboard
+
+
+def test_how_long_a_notice_is_tried_changes_live() -> None:
+    """What is said to be in force is what notices are tried by."""
+    live = in_force(settings(), "sole")
+    options = options_of_alerts(live)
+    assert options.retry().give_up_seconds == 72 * 3600
+    assert live.take(settings(alerts={"give_up_hours": 240})).changed == ("alerts.give_up_hours",)
+    assert options.retry().give_up_seconds == 240 * 3600
 
 
 def test_a_new_account_in_utc_is_live_everywhere() -> None:

@@ -157,6 +157,54 @@ def test_what_a_receiver_repeats_of_its_address_is_not_told(receiver: Receiver) 
     assert str(failure_of(channel)) == "HTTP 404: no such token: ..."
 
 
+SLACK = "/services/T0123456/B0123456/AbCdEfGhIjKlMnOpQrStUvWx"
+
+
+def said_of(receiver: Receiver, body: bytes, path: str) -> str:
+    """Return what a failure tells of a receiver's answer."""
+    receiver.status, receiver.body = 404, body
+    target = WebhookTarget(f"http://127.0.0.1:{receiver.port}{path}", (SECRET,))
+    return str(failure_of(WebhookChannel(target, AddressGuard(["127.0.0.1"]), lambda: NOW)))
+
+
+@pytest.mark.parametrize("before", [0, 100, 150, 180, 195, 199, 4000, 4060, 4090])
+def test_an_address_that_an_answer_is_cut_in_is_not_told(receiver: Receiver, before: int) -> None:
+    """Wherever what is shown, or what is read, comes to its end."""
+    words = b"x" * before if before < 200 else b"y" + b" " * (before - 1)
+    text = said_of(receiver, words + SLACK.encode() + b" is not known" + b"." * 9000, SLACK)
+    assert text[: len("HTTP 404: ")] == "HTTP 404: "
+    assert not any(part[:3] in text for part in SLACK.split("/") if part)
+    assert not text.endswith(("T", "B", "A", "Ab"))
+
+
+@pytest.mark.parametrize(
+    ("path", "repeated"),
+    [
+        ("/in?key=c2VjcmV0K2tleQ%3D%3D", "c2VjcmV0K2tleQ=="),
+        ("/in?key=c2VjcmV0K2tleQ%3D%3D", "c2VjcmV0K2tleQ%3d%3d"),
+        ("/in?key=c2VjcmV0K2tleQ==", "c2VjcmV0K2tleQ%3D%3D"),
+        ("/in?key=geheim+geheim", "geheim geheim"),
+        ("/in?key=geheim%2Bgeheim", "geheim+geheim"),
+        ("/in?key=geheim%20geheim", "geheim+geheim"),
+        ("/in?key=geheim%20%0Ageheim", "geheim \n geheim"),
+        ("/geheim%2Fgeheim/in", "geheim/geheim"),
+        ("/in?key=g%C3%A4heim-geheim", "gäheim-geheim"),
+    ],
+)
+def test_an_address_that_is_repeated_decoded_is_not_told(
+    receiver: Receiver, path: str, repeated: str
+) -> None:
+    """As a receiver's framework hands it to whoever writes its error pages."""
+    text = said_of(receiver, f"no key {repeated} is known".encode(), path)
+    assert text == "HTTP 404: no key ... is known"
+
+
+def test_a_letter_that_is_cut_hides_no_secret_before_it(receiver: Receiver) -> None:
+    """What is read ends within a letter of two bytes, which is within a secret."""
+    body = b" " * 4090 + "xhhhhä".encode() + b"." * 100
+    assert said_of(receiver, body, "/in?key=hhhh%C3%A4hhh") == "HTTP 404: x..."
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -178,6 +226,9 @@ def test_what_a_receiver_repeats_of_its_address_is_not_told(receiver: Receiver) 
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b::169.254.169.254",
+        "64:ff9b:1::8.8.8.8",
         "2002:7f00:1::1",
         "2002:a00:1::",
         "2001:0:a00:1::1",
@@ -194,7 +245,9 @@ def test_addresses_inside_are_not_connected_to(address: str) -> None:
     assert not AddressGuard().may_connect(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
+)
 def test_public_addresses_are(address: str) -> None:
     """Otherwise nobody could be notified."""
     assert AddressGuard().may_connect(ip_address(address))
@@ -207,6 +260,23 @@ def test_a_network_of_the_settings_is_allowed_and_no_other() -> None:
     assert guard.may_connect(ip_address("fd00::5"))
     assert not guard.may_connect(ip_address("10.2.0.1"))
     assert not guard.may_connect(ip_address("127.0.0.1"))
+
+
+def test_of_an_address_that_is_translated_the_one_inside_is_judged() -> None:
+    """A host without IPv4 reaches by 64:ff9b::/96 what one with it would; to list that network opens nothing inside."""
+    translated = AddressGuard(["64:ff9b::/96", "64:ff9b:1::/48"])
+    for network in ("64:ff9b::", "64:ff9b:1::"):
+        assert translated.may_connect(ip_address(f"{network}8.8.8.8"))
+        # Unencrypted it would go through the Internet.
+        assert not translated.is_listed(ip_address(f"{network}8.8.8.8"))
+        for inside in ("10.1.2.3", "127.0.0.1", "169.254.169.254"):
+            assert not translated.may_connect(ip_address(f"{network}{inside}"))
+            assert not translated.is_listed(ip_address(f"{network}{inside}"))
+    listed = AddressGuard(["10.1.0.0/16"])
+    for way in ("::ffff:", "64:ff9b::"):
+        assert listed.is_listed(ip_address(f"{way}10.1.2.3"))
+        assert not listed.may_connect(ip_address(f"{way}10.2.0.1"))
+    assert not listed.may_connect(ip_address("64:ff9b:1::10.1.2.3"))
 
 
 def test_nothing_is_sent_inside_unless_allowed(receiver: Receiver) -> None:
