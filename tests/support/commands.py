@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -53,18 +54,20 @@ class Running:
 
     def __init__(self, data: Path, *arguments: str | Path, **settings: str) -> None:
         """Start it on a free port and wait until it serves."""
+        # A file: a pipe that nobody reads is full some time, and then whoever writes to it stands still.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the block
         self._process = subprocess.Popen(
             [*COMMAND, "run", "--data", str(data), "--port", "0", *map(str, arguments)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             env=environment(CONVOMETER_GATEWAY__APP_SECRETS=SECRET, **settings),
         )
         assert self._process.stdout is not None
         said = self._process.stdout.readline().decode()
         found = re.search(r"http://[\d.]+:\d+", said)
         if found is None:
-            _, errors = self._process.communicate(timeout=30)
-            raise AssertionError(f"it did not start: {said}{errors.decode()[-4000:]}")
+            self._process.communicate(timeout=30)
+            raise AssertionError(f"it did not start: {said}{self._written()[-4000:]}")
         self.address = found.group()
 
     def __enter__(self) -> Running:
@@ -78,6 +81,11 @@ class Running:
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
+        self._errors.close()
+
+    def _written(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode()
 
     def get(self, path: str) -> httpx.Response:
         """Get a page."""
@@ -90,8 +98,8 @@ class Running:
     def stop(self, signal_number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and return the exit code and what was written to stderr."""
         self._process.send_signal(signal_number)
-        _, errors = self._process.communicate(timeout=60)
-        return self._process.returncode, errors.decode()
+        self._process.communicate(timeout=60)
+        return self._process.returncode, self._written()
 
 
 def eventually(what: str, happened: Any, seconds: float = 20.0) -> None:
