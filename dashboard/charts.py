@@ -86,7 +86,8 @@ def usage_chart_of(
         width_pixels: of the whole picture.
     """
     series = tuple(
-        ChartSeries(key, TITLES[key], tuple(line.conversations.get(key, 0) for line in summary.days))
+        # A correction may take away what is not here yet: half of it is another partition's to write.
+        ChartSeries(key, TITLES[key], tuple(max(0, line.conversations.get(key, 0)) for line in summary.days))
         for key in summary.series
     )
     chart = UsageChart(

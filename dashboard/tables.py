@@ -15,6 +15,7 @@ from dashboard.views import View
 from metering.charges import Sums
 from schemas.final_report import Freshness
 from schemas.money import decimal_of
+from sinks.exports.sections import counted_text
 from sinks.exports.tables import ExportFacts, Table, TableCell, TableColumn
 
 
@@ -168,7 +169,7 @@ def details_table(rows: Iterable[Row]) -> Table:
     )
 
 
-def facts_of(view: View, info: AccountInfo, fresh: Iterable[Freshness], now: datetime) -> ExportFacts:
+def facts_of(view: View, info: AccountInfo, fresh: Sequence[Freshness], now: datetime) -> ExportFacts:
     """Return what figures are about, for whoever finds the file later."""
     return ExportFacts(
         account=f"{info.name} ({info.account})" if info.name else info.account,
@@ -176,7 +177,7 @@ def facts_of(view: View, info: AccountInfo, fresh: Iterable[Freshness], now: dat
         last_day=view.period.last,
         time_zone=info.zones_text(view.period.first, view.period.last),
         generated_at=now,
-        counted_until=max((each.received_until for each in fresh if each.received_until), default=None),
+        counted=counted_text(fresh),
         further=(
             ("Business numbers", ", ".join(map(info.number_title, view.numbers)) or "all"),
             ("Countries", ", ".join(map(country_name, view.countries)) or "all"),
@@ -188,6 +189,6 @@ def fact_lines(facts: ExportFacts) -> list[str]:
     """Return the same as lines of a mail."""
     return [
         *(f"{label}: {text}" for label, text in facts.further),
-        f"Counted up to: {time_text(facts.counted_until)}",
+        f"Counted up to: {facts.counted}",
         f"Made at: {time_text(facts.generated_at)}",
     ]

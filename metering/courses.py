@@ -94,7 +94,8 @@ def past(earlier: Sequence[DailyCounts], month: date, began: int) -> Past:
     whole: list[tuple[date, DailyCounts]] = []
     follows_nothing = True
     for first, counts in reversed(months):
-        has_any = any(counts.values())
+        # Corrections may take away more than there is here yet.
+        has_any = sum(counts.values()) > 0
         if has_any and not (follows_nothing and _is_late(counts, first, began)):
             whole.insert(0, (first, counts))
         follows_nothing = not has_any
@@ -111,7 +112,7 @@ def days_before(counts: DailyCounts, first: date) -> int:
     """Return how many days of a month, which has counts, passed before its beginning."""
     enough = sum(counts.values()) * _BEGINNING
     sums = accumulate(counts.get(day, 0) for day in days_of(first))
-    return next(place for place, reached in enumerate(sums) if reached >= enough)
+    return next((place for place, reached in enumerate(sums) if reached >= enough), 0)
 
 
 def _week(months: Sequence[tuple[date, DailyCounts]]) -> tuple[float, ...]:

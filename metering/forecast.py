@@ -102,7 +102,7 @@ def burn_down(
         now: local time of the account, without a zone.
         kind: of what is counted.
     """
-    used, length = sum(current.values()), _length(month)
+    used, length = max(0, sum(current.values())), _length(month)
     elapsed, left, reached = _elapsed_days(month, now), max(0, limit - used), _reached_on(current, limit)
     if elapsed >= length:
         return BurnDown(limit, used, left, used, used, used, reached, reached, reached, "complete")
@@ -123,7 +123,8 @@ def _whole(outlook: _Outlook) -> tuple[int, int, int]:
 def _outlook(
     current: DailyCounts, earlier: Sequence[DailyCounts], month: date, elapsed: float, kind: Kind
 ) -> _Outlook | None:
-    used = sum(current.values())
+    # Corrections may take away more than there is here yet.
+    used = max(0, sum(current.values()))
     began = days_before(current, month) if used else floor(elapsed)
     before = past(earlier[:EARLIER_MONTHS_MAX], month, began)
     if before.courses:

@@ -38,11 +38,14 @@ class Heard(NamedTuple):
     """When the event that speaks of it was received, UTC seconds."""
 
 
-def heard_of(account: str, events: Iterable[Event], messages: Mapping[bytes, Message]) -> Iterator[Heard]:
+def heard_of(
+    user: tuple[str, str], events: Iterable[Event], messages: Mapping[bytes, Message]
+) -> Iterator[Heard]:
     """Yield what is known of the messages that events of one user speak of, but for those too old to be watched.
 
     Args:
-        account: of the user.
+        user: account and key of the state that the messages are in. How an event names the user says nothing: the
+            provider leaves the BSUID out of `failed` (spec §7).
         events: just taken up.
         messages: of the user, by digest, with these events in them.
     """
@@ -54,8 +57,8 @@ def heard_of(account: str, events: Iterable[Event], messages: Mapping[bytes, Mes
             digest = message_id_digest(event)
             message = messages.get(digest)
             if message is not None and message.first_at >= since:
-                key = hash((account, event.user_key, digest))
-                yield Heard(account, event.number, key, _steps(message), message.first_at, heard_at)
+                key = hash((*user, digest))
+                yield Heard(user[0], event.number, key, _steps(message), message.first_at, heard_at)
 
 
 def _steps(message: Message) -> int:
@@ -106,6 +109,7 @@ class LadderWatch:
         self._minutes: dict[int, dict[tuple[str, str], list[int]]] = {}
         """Messages by the minute in which they were first heard of, account and number; in order of minutes."""
         self._one_in = 1
+        self._judged_until = 0
 
     @property
     def one_in(self) -> int:
@@ -117,9 +121,12 @@ class LadderWatch:
         for account, number, message, steps, first_at, heard_at in heard:
             if message in self._messages:
                 self._messages[message] |= steps
-            # Of a message that was judged already nothing is fresh any more: it is not judged again.
             elif heard_at - first_at <= self._fresh_seconds and message % self._one_in == 0:
                 minute = heard_at - heard_at % MINUTE_SECONDS
+                # A minute is judged once. What another partition forwards may come hours after it was received, and be
+                # about a message that was judged.
+                if self._end_of_wait(minute) <= self._judged_until:
+                    continue
                 self._messages[message] = steps
                 self._minutes.setdefault(minute, {}).setdefault((account, number), []).append(message)
         if len(self._messages) > self._watched_max:
@@ -132,8 +139,9 @@ class LadderWatch:
             heard_until: everything that was received before is taken up, UTC seconds.
         """
         judged: list[LadderMinute] = []
+        self._judged_until = max(self._judged_until, heard_until)
         for minute in sorted(self._minutes):
-            if minute + MINUTE_SECONDS + self._wait_seconds > heard_until:
+            if self._end_of_wait(minute) > heard_until:
                 break
             for (account, number), messages in sorted(self._minutes.pop(minute).items()):
                 steps = [self._messages.pop(message) for message in messages]
@@ -142,6 +150,9 @@ class LadderWatch:
         if not self._messages:
             self._one_in = 1
         return judged
+
+    def _end_of_wait(self, minute: int) -> int:
+        return minute + MINUTE_SECONDS + self._wait_seconds
 
     def _thin_out(self) -> None:
         """Follow half as many: those whose key says so, whenever they come."""

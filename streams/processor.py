@@ -152,7 +152,7 @@ class Processor:
         changes = self._meter(intake, step, changed)
         for user, cached in changed.items():
             events = intake.by_user.get(user, ())
-            step.heard += heard_of(user[0], events, cached.metered.user.messages)
+            step.heard += heard_of(user, events, cached.metered.user.messages)
         changes += self.linking.take(intake.parcels, step, changed)
         step.writes[Table.USERS].update(self.users.writes(changed.values()))
         changes += self._tier_changes(intake.tiers, step)

@@ -1,7 +1,7 @@
 // Makes pages quicker that work without it: charts are drawn here, filters replace the page in place, panes open above.
 
-
 const darkness = matchMedia("(prefers-color-scheme: dark)");
+const NOT_KNOWN = "It is not known whether it was sent. Sent again, it may arrive twice.";
 let views = [];
 
 async function drawChart(element) {
@@ -81,7 +81,11 @@ function urlOf(form) {
 }
 
 async function openPane(url) {
-  const response = await fetch(url);
+  const response = await fetch(url).catch(() => null);
+  if (!response) {
+    location.assign(url);
+    return;
+  }
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   const content = fresh.querySelector("[data-pane-content]");
   if (!content || response.redirected) {
@@ -107,20 +111,43 @@ async function submitPane(form) {
   const button = form.querySelector("button.main");
   button.disabled = true;
   try {
-    const response = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    const response = await fetch(form.action, {
+      method: "POST",
+      headers: { Accept: "text/html" },
+      body: new URLSearchParams(new FormData(form)),
+    });
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     const content = fresh.querySelector("[data-pane-content]");
+    const refusal = fresh.querySelector("[data-refusal]");
     if (content) showPane(content);
-    else location.assign(form.action);
+    else tellInPane(form, refusal ? refusal.textContent : `${NOT_KNOWN} The answer was ${response.status}.`);
+  } catch {
+    tellInPane(form, `${NOT_KNOWN} No answer came.`);
   } finally {
     button.disabled = false;
   }
 }
 
+// The form stays as it was filled in: what was refused can be mended, and nothing is sent twice by mistake.
+function tellInPane(form, text) {
+  let notice = form.parentElement.querySelector("[data-unanswered]");
+  if (!notice) {
+    notice = document.createElement("p");
+    notice.className = "notice bad";
+    notice.dataset.unanswered = "";
+    notice.setAttribute("role", "alert");
+    form.before(notice);
+  }
+  notice.textContent = text;
+  notice.scrollIntoView({ block: "nearest" });
+}
+
 async function refresh() {
   const element = document.querySelector("[data-refresh]");
   if (!element || document.hidden) return;
-  const response = await fetch(location.href);
+  const response = await fetch(location.href).catch(() => null);
+  // What is shown says of when it is; the next look may succeed.
+  if (!response) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   const content = fresh.querySelector("[data-refresh]");
   if (content && !response.redirected) element.replaceWith(content);

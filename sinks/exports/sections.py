@@ -309,13 +309,13 @@ def facts_of(report: FinalReport) -> tuple[tuple[str, str], ...]:
         ("Month", f"{report.month} ({report.first_day} to {report.last_day}, {report.time_zone})"),
         ("State", state),
         ("Made at", time_text(report.generated_at)),
-        ("Counted up to", _counted(report.freshness)),
+        ("Counted up to", counted_text(report.freshness)),
         ("Price data", report.price_data or "none"),
         ("VAT", _vat(report)),
     )
 
 
-def _counted(freshness: Sequence[Freshness]) -> str:
+def counted_text(freshness: Sequence[Freshness]) -> str:
     """Return until when all input is counted: what the slowest partition has, as any user can be in it."""
     known = [each.received_until for each in freshness if each.received_until is not None]
     if not known:

@@ -92,8 +92,8 @@ class ExportFacts:
     last_day: date
     time_zone: str
     generated_at: datetime
-    counted_until: datetime | None = None
-    """Everything received until then is counted; None = not known."""
+    counted: str = "not known"
+    """Until when all that was received is counted, in words."""
     further: tuple[tuple[str, str], ...] = ()
     """Label and text, such as filters."""
 
@@ -200,7 +200,7 @@ def _write_facts(looks: Looks, tables: Sequence[Table], facts: ExportFacts) -> N
         ("First day", facts.first_day),
         ("Last day", facts.last_day),
         ("Time zone of days", facts.time_zone),
-        ("Counted until (UTC)", facts.counted_until or "not known"),
+        ("Counted up to", facts.counted),
         ("Generated at (UTC)", facts.generated_at),
         *facts.further,
         *((f"Note on {table.title}", note) for table in tables for note in table.notes),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from pypdf import PdfReader
 
 from dashboard.periods import Duration
@@ -207,3 +207,58 @@ def test_bad_addresses_are_named_and_nothing_is_sent(
     expect(pane.get_by_role("alert")).to_contain_text(part)
     expect(field).to_have_value(addresses)
     assert mail.mails == []
+
+
+def answer_with(page: Page, how: str) -> None:
+    """Let the form be answered by something else than the pane."""
+
+    def handle(route: Route) -> None:
+        if route.request.method != "POST":
+            route.continue_()
+        elif how == "a proxy gives up":
+            route.fulfill(status=504, content_type="text/html", body="<h1>Gateway Time-out</h1>")
+        else:
+            route.abort()
+
+    if how == "a form of another session":
+        page.locator("dialog input[name=csrf]").evaluate("(field) => { field.value = 'x'.repeat(43); }")
+    else:
+        page.route("**/send?*", handle)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("a form of another session", "This form is not of your session."),
+        (
+            "a proxy gives up",
+            "It is not known whether it was sent. Sent again, it may arrive twice. The answer was 504.",
+        ),
+        (
+            "no network",
+            "It is not known whether it was sent. Sent again, it may arrive twice. No answer came.",
+        ),
+    ],
+)
+def test_a_form_that_is_not_answered_says_so(page: Page, mail: MailBox, how: str, told: str) -> None:
+    """The pane stays with what was typed and why; a second try replaces the words, one that succeeds the pane."""
+    mail.mails.clear()
+    page.goto(URL)
+    page.get_by_role("link", name="Download report").click()
+    pane = page.get_by_role("dialog", name="Download report")
+    csrf = pane.locator("input[name=csrf]").input_value()
+    field = pane.get_by_label(re.compile("ddresses, one a line"))
+    field.fill("finance@example.com")
+    answer_with(page, how)
+    for _ in range(2):
+        pane.get_by_role("button", name="Send").click()
+        expect(pane.get_by_role("alert")).to_contain_text(told)
+        expect(pane.get_by_role("alert")).to_have_count(1)
+        expect(pane.get_by_role("button", name="Send")).to_be_enabled()
+    expect(field).to_have_value("finance@example.com")
+    assert mail.mails == []
+    page.unroute_all()
+    pane.locator("input[name=csrf]").evaluate("(field, value) => { field.value = value; }", csrf)
+    pane.get_by_role("button", name="Send").click()
+    expect(pane.get_by_role("alert")).to_contain_text("took the report for finance@example.com")
+    assert len(mail.mails) == 1

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import httpx
 import msgspec
@@ -120,8 +121,43 @@ async def test_a_workbook_is_of_one_reading(tmp_path: Path) -> None:
 
     assert total("Days", "Conversations") == total("Rows", "Total")
     about = {row[0].value: row[1].value for row in book["About"].iter_rows()}
-    [until] = [str(value) for label, value in about.items() if str(label).startswith("Counted until")]
+    [until] = [str(value) for label, value in about.items() if str(label).startswith("Counted up to")]
     assert "12:00:00" in until
+
+
+@pytest.mark.parametrize(
+    "path", ["/charts/usage.json", "/charts/usage.svg", "/downloads/chart.png", "/overview"]
+)
+async def test_a_correction_of_which_half_is_missing_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """One partition has taken a conversation away that another has yet to write: the day is drawn as 0."""
+    query = MovingMeter.query
+
+    async def corrected(self: MovingMeter, name: QueryName, filters: Filters) -> list[Row]:
+        rows = await query(self, name, filters)
+        return [row | {"total": -1} for row in rows] if name == "conversations" else rows
+
+    monkeypatch.setattr(MovingMeter, "query", corrected)
+    async with opened(tmp_path, MovingMeter()) as served:
+        client = await served.signed_in("root")
+        assert (await client.get(f"{path}?{VIEW}")).status_code == 200
+
+
+async def test_a_file_says_until_when_all_of_it_is_counted(tmp_path: Path) -> None:
+    """A partition that stands still is not hidden by one that goes on: any user can be in it."""
+    meter = MovingMeter()
+    fresh = Freshness(partition=0, position=1, received_until=NOW, flushed_at=NOW)
+    behind = msgspec.structs.replace(fresh, partition=1, received_until=NOW - timedelta(hours=7))
+    async with opened(tmp_path, meter) as served:
+        client = await served.signed_in("root")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(meter, "freshness", AsyncMock(return_value=[fresh, behind]))
+            content = (await client.get(f"/downloads/usage.xlsx?{VIEW}")).content
+    about = {
+        row[0].value: row[1].value for row in openpyxl.load_workbook(io.BytesIO(content))["About"].iter_rows()
+    }
+    assert about["Counted up to"] == "2026-11-20 05:00:00 UTC (newest input: 2026-11-20 12:00:00 UTC)"
 
 
 CONDITIONAL = (

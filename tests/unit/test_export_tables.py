@@ -18,7 +18,13 @@ from sinks.exports.tables import ExportFacts, Table, TableCell, TableColumn, Tab
 
 NOW = datetime(2026, 11, 2, 10, 30, 5, tzinfo=UTC)
 FACTS = ExportFacts(
-    "=1+1", date(2026, 10, 1), date(2026, 10, 31), "Europe/Berlin", NOW, NOW, (("Country", "=HYPERLINK(1)"),)
+    "=1+1",
+    date(2026, 10, 1),
+    date(2026, 10, 31),
+    "Europe/Berlin",
+    NOW,
+    "until noon",
+    (("Country", "=HYPERLINK(1)"),),
 )
 HOSTILE = [
     "=1+1",
@@ -203,7 +209,8 @@ def test_facts_are_told() -> None:
     assert told["First day"].value == datetime(2026, 10, 1)  # noqa: DTZ001 - files have no zones
     assert told["Last day"].value == datetime(2026, 10, 31)  # noqa: DTZ001 - files have no zones
     assert told["Time zone of days"].value == "Europe/Berlin"
-    assert told["Counted until (UTC)"].value == told["Generated at (UTC)"].value == NOW.replace(tzinfo=None)
+    assert told["Counted up to"].value == "until noon"
+    assert told["Generated at (UTC)"].value == NOW.replace(tzinfo=None)
     assert told["Country"].value == "=HYPERLINK(1)"
     assert told["Note on Charges"].value == "Prices of the plan."
 

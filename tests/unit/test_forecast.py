@@ -50,6 +50,20 @@ def test_the_first_days_are_too_early() -> None:
     assert burn_down(10, days(11, 3), [days(10, *[3] * 31)], NOVEMBER, at(11, 1, 12)).projected is not None
 
 
+@pytest.mark.parametrize("kind", ["users", "units"])
+@pytest.mark.parametrize("hours", [30, 200, 500, 800])
+@pytest.mark.parametrize("counts", [(-1,), (-3, 1), (1, -2)])
+def test_a_correction_that_takes_away_more_than_there_is_counts_as_nothing(
+    kind: Kind, hours: int, counts: tuple[int, ...]
+) -> None:
+    """For some seconds half of a correction can be missing, of this month and of one before: nothing breaks by it."""
+    now = at(11, 1) + timedelta(hours=hours)
+    state = burn_down(10, days(11, *counts), [days(10, *counts)], NOVEMBER, now, kind)
+    nothing = burn_down(10, {}, [], NOVEMBER, now, kind)
+    assert state == nothing
+    assert (state.used, state.left) == (0, 10)
+
+
 def test_users_come_ever_more_slowly() -> None:
     """As many each day as before are fewer than an even pace; ever fewer are fewer still."""
     steady = burn_down(10**6, days(11, *[40] * 10), [], NOVEMBER, at(11, 11))
