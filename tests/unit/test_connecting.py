@@ -76,6 +76,7 @@ def test_a_silent_address_holds_up_the_next_for_a_moment_only() -> None:
 
 def test_the_preferred_address_is_taken_if_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the next was tried meanwhile: whichever is first; a connection beside it is closed."""
+    monkeypatch.setattr(connecting, "_HEAD_START_SECONDS", 60)
     assert first_of(after(0.01, "first"), after(0, "second")) == ("first", [])
     monkeypatch.setattr(connecting, "_HEAD_START_SECONDS", 0.05)
     assert first_of(after(0.2, "first"), after(3600, "second")) == ("first", [])
