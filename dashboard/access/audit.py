@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -152,6 +153,14 @@ class Audit:
                     read.add(status.st_ino)
                     yield from lines_backwards(file, bytes_max)
                     bytes_max -= status.st_size
+
+    def size_bytes(self) -> int:
+        """Return how long the log is, with its older files."""
+        size = 0
+        for path in self._newest_first():
+            with suppress(FileNotFoundError):  # it is getting its later name
+                size += path.stat().st_size
+        return size
 
     def _newest_first(self) -> Iterator[Path]:
         yield self._path

@@ -24,7 +24,7 @@ async def audit_page(visit: Visit) -> Response:
         return principal.accounts is None or is_own or entry.account in principal.accounts
 
     # In a thread: others are answered meanwhile.
-    entries = await asyncio.to_thread(visit.site.audit.tail, SHOWN, is_wanted)
-    return await visit.render(
-        "audit.html", entries=entries, is_full=len(entries) == SHOWN, mebibytes=LOOK_BACK_BYTES // MIB
-    )
+    audit = visit.site.audit
+    entries = await asyncio.to_thread(audit.tail, SHOWN, is_wanted)
+    is_cut = len(entries) < SHOWN and audit.size_bytes() > LOOK_BACK_BYTES
+    return await visit.render("audit.html", entries=entries, is_cut=is_cut, mebibytes=LOOK_BACK_BYTES // MIB)

@@ -334,7 +334,7 @@ async def test_what_was_refused_and_exported_is_in_the_audit_log(served: Served)
     assert ("export", "viewer", OWN) in events
     assert ("denied", "viewer", "") in events
     assert ("windows", "all", OWN) in events
-    assert "Newest" in (await admin.get("/audit")).text
+    assert "newest entries" in (await admin.get("/audit")).text
 
 
 def _audit(served: Served) -> list[AuditEntry]:

@@ -383,7 +383,7 @@ def test_a_file_that_gets_its_later_name_meanwhile_is_read_once(audit: Audit, tm
 async def test_the_audit_page_lets_others_be_answered(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log is read in a thread of its own, and the page says how far."""
+    """The log is read in a thread of its own; where it is longer than what is looked at, the page says how far."""
     client = await served.signed_in("root")
     audit = served.dashboard.gate.audit
     threads: list[threading.Thread] = []
@@ -394,7 +394,11 @@ async def test_the_audit_page_lets_others_be_answered(
         return tail(limit, is_wanted)
 
     monkeypatch.setattr(audit, "tail", noted)
-    assert "the newest 64 MiB of the log" in (await client.get("/audit")).text
+    page = (await client.get("/audit")).text
+    assert "1 newest entry<" in page
+    assert "MiB of the log" not in page
+    monkeypatch.setattr("dashboard.pages.audit.LOOK_BACK_BYTES", 10)
+    assert "All that the newest 0 MiB of the log have for you" in (await client.get("/audit")).text
     assert threads
     assert threading.current_thread() not in threads
     for number in range(300):
