@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from cli.engine import DeadLetterRow, QueryName, Row
 from cli.prices import PRICE_FAULTS, Prices
 from dashboard.ports import AccountInfo, LocalDay, RefusedRow
+from metering.calendar import zone_on
 from metering.charges import Charge
 from metering.limits import LimitUse
 from runtime.clock import Clock
@@ -101,7 +102,7 @@ class Answers:
         """See ``Meter.local_day``."""
         zones = self._entry(account).zone_rules()
         today = local_now(zones, datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)).date()
-        return LocalDay([zone for since, zone in zones if since <= f"{today:%Y-%m}"][-1], today)
+        return LocalDay(zone_on(zones, today), today)
 
     def _entry(self, account: str) -> AccountSettings:
         return self._in_force.settings.accounts.get(account) or AccountSettings()

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from metering.calendar import ZoneRules
+from metering.calendar import ZoneRules, zone_on, zones_within
 from metering.charges import Charge
 from metering.limits import LimitUse
 from schemas.final_report import FinalReport, Freshness
@@ -59,18 +59,16 @@ class AccountInfo(msgspec.Struct, frozen=True):
 
     def zone_on(self, day: date) -> str:
         """Return the zone that a local day was counted in."""
-        return self._zones_within(day, day)[-1][1]
+        return zone_on(self._zones, day)
 
     def zones_text(self, first: date, last: date) -> str:
         """Return the zones of days as people read them: mostly one, of a change each."""
-        (_, zone), *changes = self._zones_within(first, last)
+        (_, zone), *changes = zones_within(self._zones, first, last)
         return ", ".join([zone, *(f"from {since} {changed}" for since, changed in changes)])
 
-    def _zones_within(self, first: date, last: date) -> ZoneRules:
-        rules = self.zones or (("", self.time_zone),)
-        # The first of them also covers everything before it.
-        start = max((place for place, (since, _) in enumerate(rules) if since <= f"{first:%Y-%m}"), default=0)
-        return (rules[start], *(rule for rule in rules[start + 1 :] if rule[0] <= f"{last:%Y-%m}"))
+    @property
+    def _zones(self) -> ZoneRules:
+        return self.zones or (("", self.time_zone),)
 
 
 class LocalDay(msgspec.Struct, frozen=True):

@@ -24,6 +24,18 @@ ZoneRules = tuple[tuple[str, str], ...]
 """``((month "YYYY-MM" or "" for the beginning, IANA zone), ...)`` in ascending order of months."""
 
 
+def zones_within(rules: ZoneRules, first: date, last: date) -> ZoneRules:
+    """Return those of the rules that local days from the first to the last were counted by: at least one."""
+    # The first of them also covers everything before it.
+    start = max((place for place, (since, _) in enumerate(rules) if since <= f"{first:%Y-%m}"), default=0)
+    return (rules[start], *(rule for rule in rules[start + 1 :] if rule[0] <= f"{last:%Y-%m}"))
+
+
+def zone_on(rules: ZoneRules, day: date) -> str:
+    """Return the zone that a local day was counted by."""
+    return zones_within(rules, day, day)[-1][1]
+
+
 @lru_cache(maxsize=1 << 14)
 def month_of_day(day: int) -> int:
     """Return the month (``year * 12 + month - 1``) of a day."""

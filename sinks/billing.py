@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from metering.calendar import Calendar, ZoneRules, last_day_of, month_before
+from metering.calendar import Calendar, ZoneRules, last_day_of, month_before, zone_on
 from metering.charges import Charge, Counts, PriceData, TierUpdate, WhatIf
 from metering.forecast import EARLIER_MONTHS_MAX
 from metering.licence import package
@@ -138,7 +138,7 @@ class Billing:
         )
         calendar = Calendar(self._zones_of(asked.account))
         circumstances = Circumstances(
-            time_zone=_zone_in(calendar.rules, first),
+            time_zone=zone_on(calendar.rules, first),
             generated_at=now,
             today=date(1970, 1, 1) + timedelta(days=calendar.day(int(now.timestamp()))),
             freshness=fresh,
@@ -234,12 +234,6 @@ def _months_before(first: date, count: int) -> date:
     for _ in range(count):
         first = month_before(first)
     return first
-
-
-def _zone_in(rules: ZoneRules, first: date) -> str:
-    """Return the zone in force in a month."""
-    month = f"{first:%Y-%m}"
-    return [zone for since, zone in rules if since <= month][-1]
 
 
 def local_now(zones: ZoneRules, now: datetime) -> datetime:
