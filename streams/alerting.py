@@ -26,7 +26,6 @@ from schemas.topics import ALERTS_CHANGELOG, MAU_ALERTS, MAU_COUNTS
 from sinks.notify.texts import LIMIT_WORDS
 from streams.log import SourcePosition, WorkerLog
 from streams.normalize import refusal_appends
-from streams.processor import StateMismatch
 from streams.records import Append, Record
 from streams.source import Source
 from streams.step import SourceRecord
@@ -90,17 +89,12 @@ class AlertTask(WritingTask):
         async for chunk in log.read(ALERTS_CHANGELOG, partition, 0, end):
             for _, record in chunk:
                 self._restore(record)
-        committed = await log.committed(MAU_COUNTS, partition)
-        bounds = await log.bounds(MAU_COUNTS, partition)
-        if (committed or 0) > bounds.end:
-            raise StateMismatch(
-                f"{MAU_COUNTS}[{partition}]: the counts before {committed} were judged, the topic ends at "
-                f"{bounds.end}: it was made anew. Restore the log that belongs to this state, or set the offset of "
-                "group convometer there to 0: counts are judged anew, and notices that were given are not given again"
-            )
         # Compaction may have taken the oldest: what is left has the newest value of each count.
-        self._position = bounds.start if committed is None else max(committed, bounds.start)
-        return self._position
+        return await self._find_position(
+            log,
+            "the counts before {} were judged",
+            "counts are judged anew, and notices that were given are not given again",
+        )
 
     def _restore(self, record: Record) -> None:
         assert record.value is not None, "what is known of a month is never removed"

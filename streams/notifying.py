@@ -24,7 +24,6 @@ from schemas.codec import UnreadableRecord
 from schemas.topics import DELIVERIES_CHANGELOG, MAU_ALERTS
 from sinks.notify.channel import Channel, ChannelKind, DeliveryFailed, KeepingChannel
 from streams.log import SourcePosition, WorkerLog
-from streams.processor import StateMismatch
 from streams.records import Append, OffsetOutOfRange, Record
 from streams.source import Source
 from streams.step import SourceRecord
@@ -108,18 +107,14 @@ class NotifyTask(WritingTask):
                     self.pending.pop(key, None)
                 else:
                     self.pending[key] = _decode_pending(record.value)
-        committed = await log.committed(MAU_ALERTS, partition)
-        bounds = await log.bounds(MAU_ALERTS, partition)
-        if (committed or 0) > bounds.end:
-            raise StateMismatch(
-                f"{MAU_ALERTS}[{partition}]: the notices before {committed} were taken, the topic ends at "
-                f"{bounds.end}: it was made anew. Restore the log that belongs to this state, or set the offset of "
-                "group convometer there to 0: the notices that are there now are sent, perhaps again, with the same ids"
-            )
         # Notices that left the topic before they were read are old beyond their use.
-        self._position = max(committed or 0, bounds.start)
+        position = await self._find_position(
+            log,
+            "the notices before {} were taken",
+            "the notices that are there now are sent, perhaps again, with the same ids",
+        )
         self._begin_delivering()
-        return self._position
+        return position
 
     def _begin_delivering(self) -> None:
         self._is_stopping = False

@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from streams.guard import Acceptances, RefusalGuard, RefusalLimits
-from streams.log import PartitionWriter
+from streams.log import PartitionWriter, WorkerLog
+from streams.processor import StateMismatch
 from streams.source import Source
 from streams.step import SourceRecord
 
@@ -172,6 +173,29 @@ class WritingTask(OrderedTask):
         return self._writer
 
     def _next_offset(self) -> int:
+        return self._position
+
+    async def _find_position(self, log: WorkerLog, done: str, otherwise: str) -> int:
+        """Set and return where to go on: behind the last commit, or where the topic begins by now.
+
+        Args:
+            log: of the source.
+            done: what became of the records before {}, for the error.
+            otherwise: what follows from an offset set to 0.
+
+        Raises:
+            StateMismatch: the topic is not the one that the state was made from.
+        """
+        topic, partition = self.source.topic, self.source.partition
+        committed = await log.committed(topic, partition) or 0
+        bounds = await log.bounds(topic, partition)
+        if committed > bounds.end:
+            raise StateMismatch(
+                f"{topic}[{partition}]: {done.format(committed)}, the topic ends at {bounds.end}: it was made anew. "
+                "Restore the log that belongs to this state, or set the offset of group convometer there to 0: "
+                f"{otherwise}"
+            )
+        self._position = max(committed, bounds.start)
         return self._position
 
     async def _close(self) -> None:
