@@ -22,6 +22,12 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Run tests marked ``anyio`` on asyncio, a module's in one event loop."""
+    return "asyncio"
+
+
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Return a function whose lines stand in the summary at the end of the run."""

@@ -29,12 +29,6 @@ URL = f"/api/v1/conversations?account={OWN}"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
-@pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard with an administrator."""
     async with serving_dashboard(tmp_path, users={"root": ("admin", None)}) as opened:

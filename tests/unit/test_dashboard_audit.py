@@ -13,12 +13,6 @@ pytestmark = pytest.mark.anyio
 USERS = {"root": ("admin", None), "ann": ("admin", (OWN,)), "annabel": ("admin", (FOREIGN,))}
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 async def page_of(served: Served, name: str) -> str:
     """Return what somebody reads."""
     response = await (await served.signed_in(name)).get("/audit")

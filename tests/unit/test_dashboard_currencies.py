@@ -23,12 +23,6 @@ DAYS = 7
 URL = f"account={OWN}&duration=last-7-days"
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Return a browser of somebody who may see money, over an account one number of which pays in euros."""

@@ -13,12 +13,6 @@ from sinks.clickhouse.ladder_health import LadderHealth
 from tests.support.dashboards import OWN, Served, serving_dashboard
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard with one user."""

@@ -31,12 +31,6 @@ SIGHT = [
 """Who sees the page, and whether amounts as well."""
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard with a user of each role."""

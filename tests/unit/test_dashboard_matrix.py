@@ -45,12 +45,6 @@ JSON_ONLY = ("/api/v1/live", "/api/v1/windows", "/api/v1/accounts/{account}")
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def box() -> Iterator[MailBox]:
     """Return a mail server."""
     with mail_box() as opened:

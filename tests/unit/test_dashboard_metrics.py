@@ -20,12 +20,6 @@ pytestmark = pytest.mark.anyio
 USERS = {"ann": ("finance", (OWN,))}
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard."""

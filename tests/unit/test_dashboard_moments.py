@@ -28,12 +28,6 @@ USERS = {"root": ("admin", None), "own": ("viewer", (OWN,)), "foreign": ("viewer
 ZONES = (("", "Pacific/Pago_Pago"), ("2026-11", "Pacific/Kiritimati"))
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 class MovingMeter(TableMeter):
     """Totals that a flush changes while they are read, if asked to; and days that begin."""
 

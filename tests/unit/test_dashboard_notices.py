@@ -23,12 +23,6 @@ READ_AGAIN_MS = 6000
 """Notices are read at most every five seconds."""
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard with a user of one account, and one of the other."""

@@ -33,12 +33,6 @@ BASIC = {"Authorization": "Basic cm9vdDp4"}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
-@pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard with two users."""
     async with serving_dashboard(tmp_path, users=USERS) as opened:

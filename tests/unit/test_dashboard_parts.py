@@ -29,12 +29,6 @@ NOW = int(datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC).timestamp())
 DAY = date(2026, 11, 20)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 class Asked:
     """Counts how often it is asked, and answers with that; it can be held and made to fail."""
 

@@ -30,12 +30,6 @@ PER_HOUR = 2
 HOUR_SECONDS = 3600
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
 @pytest.fixture
 def box() -> Iterator[MailBox]:
     """Return a mail server."""

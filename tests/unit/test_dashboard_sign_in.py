@@ -19,12 +19,6 @@ USERS = {"ann": ("finance", (OWN,)), "root": ("admin", None)}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio."""
-    return "asyncio"
-
-
-@pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """Return a dashboard with two users."""
     async with serving_dashboard(tmp_path, users=USERS) as opened:
