@@ -41,7 +41,10 @@ async def ask_summary(visit: Visit, view: View) -> Summary:
 
 async def ask_summary_with_rows(visit: Visit, view: View) -> tuple[Summary, list[Row]]:
     """Return the summary of a view and the conversation rows that it was made from, of one reading."""
-    return await _summary_with_rows(visit.site, view, visit.principal.may(Permission.MONEY))
+    with_money = visit.principal.may(Permission.MONEY)
+    summary, conversations = await _summary_with_rows(visit.site, view, with_money)
+    first, last = str(view.period.first), str(view.period.last)
+    return summary, [row for row in conversations if first <= str(row["day"]) <= last]
 
 
 async def _summary(site: Site, view: View, with_money: bool) -> Summary:
@@ -49,6 +52,7 @@ async def _summary(site: Site, view: View, with_money: bool) -> Summary:
 
 
 async def _summary_with_rows(site: Site, view: View, with_money: bool) -> tuple[Summary, list[Row]]:
+    """Return a summary and its conversation rows, which include those of the period before."""
     previous = view.previous
     whole = Period(
         min(view.period.first, previous.first if previous else view.period.first), view.period.last
@@ -61,10 +65,7 @@ async def _summary_with_rows(site: Site, view: View, with_money: bool) -> tuple[
         site.meter.query("incoming", view.filters()),
     )
     counted = Counted(conversations, usage, incoming, charges, costs_fault)
-    rows = [
-        row for row in conversations if str(view.period.first) <= str(row["day"]) <= str(view.period.last)
-    ]
-    return summary_of(counted, view.period, previous), rows
+    return summary_of(counted, view.period, previous), conversations
 
 
 async def _charges(site: Site, view: View, with_money: bool) -> tuple[list[Charge] | None, str]:

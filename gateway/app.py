@@ -112,16 +112,17 @@ def create_probes(
     handlers = Probes(metrics, readiness).handlers()
     if windows is not None:
         handlers[WINDOWS_PATH] = {"POST": windows.answer}
-    return Starlette(
-        routes=_routes({path: _Endpoint(path, by, metrics) for path, by in handlers.items()}, handlers)
-    )
+    return _answering(handlers, metrics)
 
 
 def create_metrics(metrics: Metrics) -> Starlette:
     """Return an ASGI application with ``/metrics`` alone, for a process whose probes are elsewhere."""
-    return Starlette(
-        routes=[Route("/metrics", _Endpoint("/metrics", {"GET": Probes(metrics, dict).metrics}, metrics))]
-    )
+    return _answering({"/metrics": {"GET": Probes(metrics, dict).metrics}}, metrics)
+
+
+def _answering(handlers: Mapping[str, Mapping[str, Handler]], metrics: Metrics) -> Starlette:
+    endpoints = {path: _Endpoint(path, by_method, metrics) for path, by_method in handlers.items()}
+    return Starlette(routes=_routes(endpoints, handlers))
 
 
 def _routes(endpoints: Mapping[str, _Endpoint], handlers: Mapping[str, Mapping[str, Handler]]) -> list[Route]:

@@ -112,7 +112,7 @@ def days_before(counts: DailyCounts, first: date) -> int:
     """Return how many days of a month, which has counts, passed before its beginning."""
     enough = sum(counts.values()) * _BEGINNING
     sums = accumulate(counts.get(day, 0) for day in days_of(first))
-    return next((place for place, reached in enumerate(sums) if reached >= enough), 0)
+    return next(place for place, reached in enumerate(sums) if reached >= enough)
 
 
 def _week(months: Sequence[tuple[date, DailyCounts]]) -> tuple[float, ...]:

@@ -102,11 +102,12 @@ def burn_down(
         now: local time of the account, without a zone.
         kind: of what is counted.
     """
+    # Corrections may take away more than there is here yet.
     used, length = max(0, sum(current.values())), _length(month)
     elapsed, left, reached = _elapsed_days(month, now), max(0, limit - used), _reached_on(current, limit)
     if elapsed >= length:
         return BurnDown(limit, used, left, used, used, used, reached, reached, reached, "complete")
-    outlook = _outlook(current, earlier, month, elapsed, kind)
+    outlook = _outlook(used, current, earlier, month, elapsed, kind)
     if outlook is None:
         return BurnDown(limit, used, left, None, None, None, reached, reached, reached, "too_early")
     projected, low, high = ends = _whole(outlook)
@@ -121,10 +122,13 @@ def _whole(outlook: _Outlook) -> tuple[int, int, int]:
 
 
 def _outlook(
-    current: DailyCounts, earlier: Sequence[DailyCounts], month: date, elapsed: float, kind: Kind
+    used: int,
+    current: DailyCounts,
+    earlier: Sequence[DailyCounts],
+    month: date,
+    elapsed: float,
+    kind: Kind,
 ) -> _Outlook | None:
-    # Corrections may take away more than there is here yet.
-    used = max(0, sum(current.values()))
     began = days_before(current, month) if used else floor(elapsed)
     before = past(earlier[:EARLIER_MONTHS_MAX], month, began)
     if before.courses:

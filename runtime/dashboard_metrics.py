@@ -12,14 +12,9 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 PREFIX: Final = "convometer_dashboard"
-NOTICED_EVENTS: Final = (
-    "sign_in",
-    "sign_in_failed",
-    "sign_in_delayed",
-    "token_refused",
-    "link_refused",
-    "denied",
-)
+REFUSED_EVENTS: Final = ("sign_in_failed", "sign_in_delayed", "token_refused", "link_refused", "denied")
+"""Those after which somebody was not let in."""
+NOTICED_EVENTS: Final = ("sign_in", *REFUSED_EVENTS)
 """What alarms go by."""
 _SECONDS_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 

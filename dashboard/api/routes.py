@@ -242,9 +242,7 @@ async def charges(
     rows: list[Row] = [charge_row(charge) for charge in await ask_charges(visit.site, lines)]
     rows.sort(key=lambda row: sort_key("charges", row))
     page, following = page_of("charges", rows, asked.after, asked.limit)
-    more = {"next": following, "time_zone": zone_of(info, filters)}
-    days = f"{filters.first_day} {filters.last_day}"
-    return rows_response(visit, page, tuple(models.ChargeRow.model_fields), more, version, days)
+    return _page(visit, page, tuple(models.ChargeRow.model_fields), following, version, (filters, info))
 
 
 @router.get("/limits", response_model=models.Limits, responses=_CSV)
@@ -336,13 +334,21 @@ async def _rows(visit: Visit, name: QueryName, asked: RowsAsked) -> Response:
     columns = columns_of(name)
     if name == "active-users":
         columns = (*columns, "package", "balance", "amau")
-    more = {"next": following, "time_zone": zone_of(info, filters)}
-    return rows_response(visit, page, columns, more, version, f"{filters.first_day} {filters.last_day}")
+    return _page(visit, page, columns, following, version, (filters, info))
 
 
-def zone_of(info: AccountInfo, filters: Filters) -> str:
-    """Return the zone that the last of the days is in."""
-    return info.zone_on(filters.last_day or info.today)
+def _page(
+    visit: Visit,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    following: str | None,
+    version: str,
+    asked: tuple[Filters, AccountInfo],
+) -> Response:
+    """Return one page of rows of days, which its tag goes by: the URL may leave them to be those of today."""
+    filters, info = asked
+    more = {"next": following, "time_zone": info.zone_on(filters.last_day or info.today)}
+    return rows_response(visit, rows, columns, more, version, f"{filters.first_day} {filters.last_day}")
 
 
 def _tile(tile: Tile) -> dict[str, object]:

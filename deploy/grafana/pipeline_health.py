@@ -20,6 +20,8 @@ from deploy.grafana.panels import (
     steps,
     table,
 )
+from runtime.dashboard_metrics import PREFIX as METRICS_PREFIX
+from runtime.dashboard_metrics import REFUSED_EVENTS
 
 _READY: Final = "and on (instance, partition) convometer_partition_ready == 1"
 _MARKS: Final = """\
@@ -43,10 +45,10 @@ def _rate(metric: str, by: str = "", matching: str = "") -> str:
     return f"sum{by and f' by ({by}) '}(rate({metric}{matching}[$__rate_interval]))"
 
 
-def _quantiles(metric: str) -> list[Json]:
+def _quantiles(metric: str, matching: str = "", high_percent: int = 99) -> list[Json]:
     asked = [
-        (f"histogram_quantile({share}, {_rate(f'{metric}_bucket', 'le')})", legend)
-        for share, legend in ((0.5, "p50"), (0.99, "p99"))
+        (f"histogram_quantile({percent / 100}, {_rate(f'{metric}_bucket', 'le', matching)})", f"p{percent}")
+        for percent in (50, high_percent)
     ]
     return prometheus(*asked)
 
@@ -280,7 +282,7 @@ def _clickhouse() -> Iterator[Json]:
 
 
 def _billing_dashboard() -> Iterator[Json]:
-    name = "convometer_dashboard"
+    name = METRICS_PREFIX
     yield row("Billing dashboard")
     yield lines(
         "Requests by answer",
@@ -294,15 +296,7 @@ def _billing_dashboard() -> Iterator[Json]:
     yield lines(
         "Time of an answer",
         "Of pages and the API. Files are left out: they take as long as they take.",
-        prometheus(
-            *(
-                (
-                    f"histogram_quantile({share}, {_rate(f'{name}_request_seconds_bucket', 'le', pages)})",
-                    legend,
-                )
-                for share, legend in ((0.5, "p50"), (0.95, "p95"))
-            )
-        ),
+        _quantiles(f"{name}_request_seconds", pages, high_percent=95),
         width=6,
         unit="s",
     )
@@ -312,7 +306,7 @@ def _billing_dashboard() -> Iterator[Json]:
         prometheus((f"{name}_exports_pending", "{{instance}}")),
         width=6,
     )
-    failed = '{event=~"sign_in_failed|sign_in_delayed|token_refused|link_refused|denied"}'
+    failed = f'{{event=~"{"|".join(REFUSED_EVENTS)}"}}'
     yield lines(
         "Nobody was let in",
         "Within 5 minutes, by the event in the audit log; and what the audit log did not take.",

@@ -92,7 +92,7 @@ class ExportFacts:
     last_day: date
     time_zone: str
     generated_at: datetime
-    counted: str = "not known"
+    counted: str
     """Until when all that was received is counted, in words."""
     further: tuple[tuple[str, str], ...] = ()
     """Label and text, such as filters."""
